@@ -1,0 +1,31 @@
+"""What a sync did.  [pure]"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gitopsd.model.plan import Plan
+
+Result = Literal["succeeded", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    number: int
+    result: Result
+    seconds: float
+    error: str | None = None
+    made: str | None = None
+    """The id of what the step created, or the digest of what it built."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`result` is `partial` when a stack or host failed and others went on."""
+
+    plan: Plan
+    steps: tuple[StepOutcome, ...]
+    result: Literal["nothing", "succeeded", "partial", "failed"]
+    started_at: str
+    seconds: float
