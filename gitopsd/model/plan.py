@@ -126,4 +126,8 @@ class Plan:
     @property
     def effect(self) -> Effect:
         found = {change.effect for change in self.changes}
-        return next((effect for effect in reversed(EFFECTS) if effect in found), "none")
+        worst_first: tuple[Effect, ...] = EFFECTS[::-1]
+        for effect in worst_first:
+            if effect in found:
+                return effect
+        return "none"
