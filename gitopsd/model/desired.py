@@ -11,7 +11,7 @@ from typing import Literal
 
 from gitopsd.model.errors import Where
 from gitopsd.model.fleet import Pairs
-from gitopsd.model.stack import Attachment, Dependency, Healthcheck, Mount, Port, Restart
+from gitopsd.model.stack import Attachment, BlockedStack, Dependency, Healthcheck, Mount, Port, Restart
 
 DESIRED_VERSION = 1
 
@@ -117,6 +117,8 @@ class Desired:
     """Every stack that this Desired speaks for: an object of a fleet's stack that is not named here was removed from Git."""
     held: tuple[str, ...] = ()
     """Stacks that nobody may touch now (a broken file, a hold): their objects are left as they are."""
+    blocked: tuple[BlockedStack, ...] = ()
+    """Those of the held that an error holds, and the errors."""
     version: int = DESIRED_VERSION
 
     def host(self, name: str) -> HostDesired:
@@ -130,6 +132,9 @@ class PinnedImage:
     reference: str
     digest: str | None
     error: str | None = None
+    """Who was asked and what they said."""
+    location: str = ""
+    """Where its blobs are: `host:port/repository` of the registry that answered."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ class BuildWant:
     """SOURCE_DATE_EPOCH: when the context was last touched."""
     digest: str | None = None
     """The manifest digest, if the registry has the key; None: to be built."""
+    error: str | None = None
+    """Why it can be neither built nor found: a base that nobody has, a registry that does not answer. Blocks its stack."""
     where: Where = field(default=Where(), compare=False)
 
 

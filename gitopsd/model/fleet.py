@@ -42,6 +42,8 @@ class Registry:
     """Whether the controller runs it itself."""
     mirrors: Pairs = ()
     """Registry to the address that answers for it: `("docker.io", "127.0.0.1:5000")`."""
+    insecure: tuple[str, ...] = ()
+    """Registries that are spoken to without TLS; those on loopback always are."""
 
 
 @dataclass(frozen=True)

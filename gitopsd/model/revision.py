@@ -12,7 +12,13 @@ class Tree(Protocol):
     Every method raises GitopsdError `no-such-file` for a path that is not there, `not-a-file` for one that is something else.
     """
 
-    def read(self, path: str) -> bytes: ...
+    def read(self, path: str) -> bytes:
+        """The bytes of a file; of a symlink, its target."""
+        ...
+
+    def size(self, path: str) -> int:
+        """How many bytes `read` would give, without reading them."""
+        ...
 
     def paths(self, under: str = "") -> tuple[str, ...]:
         """All files below `under`, sorted."""

@@ -110,6 +110,8 @@ class Service:
     cap_drop: tuple[str, ...] = ()
     stop_grace_ns: int = 0
     stop_signal: str = ""
+    order: Literal["start-first", "stop-first"] | None = None
+    """What `x-gitopsd.order` says about a replacement; None: `place` decides by the mounts."""
     where: Where = field(default=Where(), compare=False)
 
 
