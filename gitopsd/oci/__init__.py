@@ -1,1 +1,1 @@
-"""Words of the Open Container Initiative that both programs share: references, digests, manifests, platforms, the registry protocol.  [pure]"""
+"""Words of the Open Container Initiative that both programs share: names, digests, manifests, the registry protocol.  [pure]"""

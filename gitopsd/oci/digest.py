@@ -16,7 +16,7 @@ _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _ALGORITHM = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+")
 
 
-class InvalidDigest(ValueError):
+class InvalidDigest(ValueError):  # noqa: N818
     """Text that is no digest, or one of an algorithm that is not spoken here."""
 
 
@@ -25,7 +25,7 @@ class Digest(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> Digest:
+    def __new__(cls, text: str) -> Digest:  # noqa: PYI034  Self came after 3.9
         if not _SHA256.fullmatch(text):
             other = _ALGORITHM.fullmatch(text)
             if other and other.group(1) != "sha256":

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union, cast
+from typing import Any, Optional, Union, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from gitopsd.oci.digest import Digest
@@ -36,9 +37,9 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)
 _CHUNK_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]{1,18}|\*))?")
 _SESSION = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[A-Za-z]+=(?:\"[^\"]*\"|[^\s;,\"]*))*)")
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PARAMETER = re.compile(rf"\s*({_TOKEN})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}|[^\s,\"]+))\s*(?:,|$)")
-_SCHEME = re.compile(rf"\s*({_TOKEN})(?:\s+|$)")
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf"\s*({_WORD})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|({_WORD}|[^\s,\"]+))\s*(?:,|$)")
+_SCHEME = re.compile(rf"\s*({_WORD})(?:\s+|$)")
 _LARGEST_TOKEN_BODY = 1024 * 1024
 
 
@@ -70,7 +71,7 @@ class Token:
     refresh: str = ""
 
 
-class BadProtocol(ValueError):
+class BadProtocol(ValueError):  # noqa: N818
     """The other side said something that the protocol does not have."""
 
 
@@ -91,7 +92,7 @@ def uploads_path(repository: str, mount: Optional[Digest] = None, source: str = 
 
 
 def tags_path(repository: str, most: Optional[int] = None, last: str = "") -> str:
-    query: Dict[str, Union[str, int]] = {}
+    query: dict[str, Union[str, int]] = {}
     if most is not None:
         query["n"] = most
     if last:
@@ -112,7 +113,7 @@ def parse_path(path: str) -> Optional[Route]:
     if not path.startswith("/v2/"):
         return None
     parts = path[len("/v2/") :].split("/")
-    if len(parts) >= 4 and parts[-3:] == ["blobs", "uploads", ""] or len(parts) >= 3 and parts[-2:] == ["blobs", "uploads"]:
+    if (len(parts) >= 4 and parts[-3:] == ["blobs", "uploads", ""]) or (len(parts) >= 3 and parts[-2:] == ["blobs", "uploads"]):
         return Route("uploads", check_repository("/".join(parts[: -3 if not parts[-1] else -2])))
     if len(parts) >= 4 and parts[-3:-1] == ["blobs", "uploads"]:
         if not _SESSION.fullmatch(parts[-1]):
@@ -134,7 +135,7 @@ def parse_path(path: str) -> Optional[Route]:
     return None
 
 
-def parse_range(header: str, size: int) -> Optional[Tuple[int, int]]:
+def parse_range(header: str, size: int) -> Optional[tuple[int, int]]:
     """First byte and the one after the last that a Range header asks for; None to answer with everything (RFC 9110, 14.2).
 
     Raises BadProtocol when there is nothing to give, which is a 416.
@@ -154,7 +155,7 @@ def parse_range(header: str, size: int) -> Optional[Tuple[int, int]]:
     return start, end
 
 
-def parse_content_range(header: str) -> Tuple[int, int, Optional[int]]:
+def parse_content_range(header: str) -> tuple[int, int, Optional[int]]:
     """First byte, the one after the last, and the whole size or None, of a `Content-Range: bytes 0-9/10`."""
     found = _CONTENT_RANGE.fullmatch(header.strip())
     if not found:
@@ -166,7 +167,7 @@ def parse_content_range(header: str) -> Tuple[int, int, Optional[int]]:
     return start, end, size
 
 
-def parse_chunk_range(header: str) -> Tuple[int, int]:
+def parse_chunk_range(header: str) -> tuple[int, int]:
     """First byte and the one after the last of an uploaded chunk, or of the Range a registry answers: `0-99`."""
     found = _CHUNK_RANGE.fullmatch(header.strip())
     if not found or int(found.group(2)) + 1 < int(found.group(1)):
@@ -193,31 +194,31 @@ def render_next_link(path: str) -> str:
 
 def error_body(code: str, message: str, detail: Optional[Any] = None) -> bytes:
     """An error as the specification spells it."""
-    entry: Dict[str, Any] = {"code": code, "message": message}
+    entry: dict[str, Any] = {"code": code, "message": message}
     if detail is not None:
         entry["detail"] = detail
     return json.dumps({"errors": [entry]}, separators=(",", ":")).encode()
 
 
-def parse_errors(body: bytes) -> List[Tuple[str, str]]:
+def parse_errors(body: bytes) -> list[tuple[str, str]]:
     """Codes and messages of an error body; what is none gives nothing."""
     try:
-        listed: Any = json.loads(body)["errors"]
-        return [(str(item.get("code", "")), str(item.get("message", ""))) for item in listed if isinstance(item, dict)]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        listed = cast("list[dict[str, Any]]", json.loads(body)["errors"])
+        return [(str(item.get("code", "")), str(item.get("message", ""))) for item in listed]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
 
 
-def parse_challenges(header: str) -> List[Challenge]:
+def parse_challenges(header: str) -> list[Challenge]:
     """The challenges of a WWW-Authenticate header, in order (RFC 9110, 11.6.1)."""
-    challenges: List[Challenge] = []
+    challenges: list[Challenge] = []
     rest = header[:8192]
     while rest.strip(" ,\t"):
         scheme = _SCHEME.match(rest)
         if not scheme:
             break
         rest = rest[scheme.end() :]
-        parameters: Dict[str, str] = {}
+        parameters: dict[str, str] = {}
         while True:
             parameter = _PARAMETER.match(rest)
             if not parameter:
@@ -241,7 +242,7 @@ def token_url(challenge: Challenge, scopes: Sequence[str], account: str = "") ->
     parts = urlsplit(realm)
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.username or parts.fragment:
         raise BadProtocol(f"token realm {realm[:200]!r} is not an http(s) URL")
-    query: List[Tuple[str, str]] = []
+    query: list[tuple[str, str]] = []
     if challenge.parameters.get("service"):
         query.append(("service", challenge.parameters["service"]))
     query.extend(("scope", item) for item in scopes)
@@ -255,7 +256,7 @@ def parse_token(body: bytes) -> Token:
     try:
         if len(body) > _LARGEST_TOKEN_BODY:
             raise ValueError
-        document = cast("Dict[str, Any]", json.loads(body))
+        document = cast("dict[str, Any]", json.loads(body))
         value = document.get("token") or document.get("access_token")
         lifetime = document.get("expires_in", 60)
         refresh = document.get("refresh_token", "")

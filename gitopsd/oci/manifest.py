@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union, cast
+from typing import Any, Optional, Union, cast
 
 from gitopsd.oci.digest import Digest, InvalidDigest
 from gitopsd.oci.platform import Platform, normalise
@@ -43,14 +44,14 @@ MOST_LAYERS = 500  # what the kernel's overlay takes
 _MOST_ENTRIES = 4096
 _LARGEST_BLOB = 1 << 48
 
-_COMPRESSION: Dict[str, str] = {}
+_COMPRESSION: dict[str, str] = {}
 for _base in (OCI_LAYER, "application/vnd.oci.image.layer.nondistributable.v1.tar"):
     _COMPRESSION.update({_base: "", _base + "+gzip": "gzip", _base + "+zstd": "zstd"})
 for _base in (DOCKER_LAYER, "application/vnd.docker.image.rootfs.foreign.diff.tar"):
     _COMPRESSION.update({_base: "", _base + ".gzip": "gzip", _base + ".zstd": "zstd"})
 
 
-class InvalidManifest(ValueError):
+class InvalidManifest(ValueError):  # noqa: N818
     """A document that is no manifest, index or config that is understood here."""
 
 
@@ -62,12 +63,12 @@ class Descriptor:
     digest: Digest
     size: int
     platform: Optional[Platform] = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     artifact_type: str = ""
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The descriptor as manifests spell it."""
-        data: Dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        data: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
         if self.platform:
             data["platform"] = {"architecture": self.platform.architecture, "os": self.platform.os}
             if self.platform.variant:
@@ -85,13 +86,13 @@ class Manifest:
 
     media_type: str
     config: Descriptor
-    layers: Tuple[Descriptor, ...]
+    layers: tuple[Descriptor, ...]
     subject: Optional[Descriptor] = None
     artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def blobs(self) -> Tuple[Descriptor, ...]:
+    def blobs(self) -> tuple[Descriptor, ...]:
         """Everything it needs besides itself."""
         return (self.config, *self.layers)
 
@@ -106,10 +107,10 @@ class Index:
     """Several manifests under one name, one for each platform."""
 
     media_type: str
-    manifests: Tuple[Descriptor, ...]
+    manifests: tuple[Descriptor, ...]
     subject: Optional[Descriptor] = None
     artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def kind(self) -> str:
@@ -121,7 +122,7 @@ class ImageConfig:
     """An image's config: `document` is all of it, the rest is what is needed to unpack and choose it."""
 
     platform: Platform
-    diff_ids: Tuple[Digest, ...]
+    diff_ids: tuple[Digest, ...]
     document: Mapping[str, Any]
 
     @property
@@ -138,9 +139,13 @@ def parse_manifest(data: bytes, content_type: Optional[str] = None) -> Union[Man
     media_type = _text(document, "mediaType")
     for stated in (said, media_type):
         if stated.startswith(_SCHEMA1):
-            raise InvalidManifest("a schema 1 manifest, which Docker deprecated in 2019, is not supported: push the image again with a newer client")
+            raise InvalidManifest(
+                "a schema 1 manifest, which Docker deprecated in 2019, is not supported: push the image again with a newer client"
+            )
     if document.get("schemaVersion") == 1 or "fsLayers" in document:
-        raise InvalidManifest("a schema 1 manifest, which Docker deprecated in 2019, is not supported: push the image again with a newer client")
+        raise InvalidManifest(
+            "a schema 1 manifest, which Docker deprecated in 2019, is not supported: push the image again with a newer client"
+        )
     if document.get("schemaVersion") != 2:
         raise InvalidManifest(f"schemaVersion is {document.get('schemaVersion')!r}, expected 2")
     is_index, is_manifest = "manifests" in document, "layers" in document or "config" in document
@@ -173,12 +178,12 @@ def parse_config(data: bytes, manifest: Optional[Manifest] = None) -> ImageConfi
     if not platform.architecture:
         raise InvalidManifest("image config: architecture is missing")
     rootfs: Any = document.get("rootfs")
-    if not isinstance(rootfs, dict) or cast("Dict[str, Any]", rootfs).get("type") != "layers":
+    if not isinstance(rootfs, dict) or cast("dict[str, Any]", rootfs).get("type") != "layers":
         raise InvalidManifest("image config: rootfs.type is not layers")
-    listed: Any = cast("Dict[str, Any]", rootfs).get("diff_ids") or []
-    if not isinstance(listed, list) or len(cast("List[Any]", listed)) > MOST_LAYERS:
+    listed: Any = cast("dict[str, Any]", rootfs).get("diff_ids") or []
+    if not isinstance(listed, list) or len(cast("list[Any]", listed)) > MOST_LAYERS:
         raise InvalidManifest(f"image config: rootfs.diff_ids is no list of at most {MOST_LAYERS}")
-    diff_ids = tuple(_digest(item, "image config: rootfs.diff_ids") for item in cast("List[Any]", listed))
+    diff_ids = tuple(_digest(item, "image config: rootfs.diff_ids") for item in cast("list[Any]", listed))
     if manifest and len(diff_ids) != len(manifest.layers):
         raise InvalidManifest(f"image config has {len(diff_ids)} diff_ids, its manifest {len(manifest.layers)} layers")
     for name in ("config", "history"):
@@ -201,9 +206,9 @@ def is_layer(media_type: str) -> bool:
     return media_type in _COMPRESSION
 
 
-def chain_ids(diff_ids: Sequence[Digest]) -> List[Digest]:
+def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
     """The names of each layer together with all below it, bottom first (image spec, ChainID)."""
-    chains: List[Digest] = []
+    chains: list[Digest] = []
     for diff_id in diff_ids:
         chains.append(Digest.from_hex(hashlib.sha256(f"{chains[-1]} {diff_id}".encode()).hexdigest()) if chains else diff_id)
     return chains
@@ -211,7 +216,7 @@ def chain_ids(diff_ids: Sequence[Digest]) -> List[Digest]:
 
 def render_manifest(config: Descriptor, layers: Sequence[Descriptor], annotations: Optional[Mapping[str, str]] = None) -> bytes:
     """The bytes of a new OCI manifest; the same for the same arguments."""
-    document: Dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
     document.update({"config": config.to_json(), "layers": [layer.to_json() for layer in layers]})
     if annotations:
         document["annotations"] = dict(annotations)
@@ -220,7 +225,7 @@ def render_manifest(config: Descriptor, layers: Sequence[Descriptor], annotation
 
 def render_index(manifests: Sequence[Descriptor], annotations: Optional[Mapping[str, str]] = None) -> bytes:
     """The bytes of a new OCI index."""
-    document: Dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry.to_json() for entry in manifests]}
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry.to_json() for entry in manifests]}
     if annotations:
         document["annotations"] = dict(annotations)
     return render(document)
@@ -231,7 +236,7 @@ def render(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def load_object(data: bytes, largest: int, what: str) -> Dict[str, Any]:
+def load_object(data: bytes, largest: int, what: str) -> dict[str, Any]:
     """A JSON object without repeated keys, of which two readers could see different ones."""
     if len(data) > largest:
         raise InvalidManifest(f"{what} of {len(data)} bytes is larger than {largest}")
@@ -243,10 +248,10 @@ def load_object(data: bytes, largest: int, what: str) -> Dict[str, Any]:
         raise InvalidManifest(f"{what} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidManifest(f"{what} is not a JSON object")
-    return cast("Dict[str, Any]", value)
+    return cast("dict[str, Any]", value)
 
 
-def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
         names = [name for name, _ in pairs]
@@ -271,9 +276,9 @@ def _annotations(document: Mapping[str, Any], where: str) -> Mapping[str, str]:
     value: Any = document.get("annotations")
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in cast("Dict[str, Any]", value).values()):
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in cast("dict[str, Any]", value).values()):
         raise InvalidManifest(f"{where} is not an object of texts")
-    return cast("Dict[str, str]", value)
+    return cast("dict[str, str]", value)
 
 
 def _digest(value: Any, where: str) -> Digest:
@@ -283,19 +288,19 @@ def _digest(value: Any, where: str) -> Digest:
         raise InvalidManifest(f"{where}: {error}") from None
 
 
-def _descriptors(document: Mapping[str, Any], name: str, most: int) -> Tuple[Descriptor, ...]:
+def _descriptors(document: Mapping[str, Any], name: str, most: int) -> tuple[Descriptor, ...]:
     value: Any = document.get(name)
     if value is None and name == "manifests":
         value = []  # docker writes null for an empty list
-    if not isinstance(value, list) or len(cast("List[Any]", value)) > most:
+    if not isinstance(value, list) or len(cast("list[Any]", value)) > most:
         raise InvalidManifest(f"{name} is not a list of at most {most}")
-    return tuple(_descriptor(item, f"{name}[{at}]") for at, item in enumerate(cast("List[Any]", value)))
+    return tuple(_descriptor(item, f"{name}[{at}]") for at, item in enumerate(cast("list[Any]", value)))
 
 
 def _descriptor(value: Any, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise InvalidManifest(f"{where} is not an object")
-    document = cast("Dict[str, Any]", value)
+    document = cast("dict[str, Any]", value)
     media_type, size = _text(document, "mediaType"), document.get("size")
     if not media_type:
         raise InvalidManifest(f"{where}: mediaType is missing")
@@ -306,7 +311,7 @@ def _descriptor(value: Any, where: str) -> Descriptor:
         said: Any = document["platform"]
         if not isinstance(said, dict):
             raise InvalidManifest(f"{where}: platform is not an object")
-        names = cast("Dict[str, Any]", said)
+        names = cast("dict[str, Any]", said)
         platform = normalise(_text(names, "os"), _text(names, "architecture"), _text(names, "variant"))
     digest = _digest(document.get("digest"), f"{where}.digest")
     annotations = _annotations(document, f"{where}.annotations")

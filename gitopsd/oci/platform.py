@@ -8,10 +8,11 @@ are attestations and never chosen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Optional
 
-_ARCHITECTURES: Dict[str, Tuple[str, str]] = {
+_ARCHITECTURES: dict[str, tuple[str, str]] = {
     "x86_64": ("amd64", ""),
     "x86-64": ("amd64", ""),
     "i386": ("386", ""),
@@ -33,11 +34,11 @@ _IMPLIED = {"arm64": "v8", "amd64": "v1"}
 _ARM_WITHOUT_VARIANT = "v7"
 
 
-class InvalidPlatform(ValueError):
+class InvalidPlatform(ValueError):  # noqa: N818
     """Text that names no platform."""
 
 
-class NoSuchPlatform(LookupError):
+class NoSuchPlatform(LookupError):  # noqa: N818
     """An index has nothing for the platform asked for."""
 
 
@@ -72,7 +73,9 @@ def normalise(os: str, architecture: str, variant: str = "") -> Platform:
 def parse_platform(text: str, default_os: str = "linux") -> Platform:
     """`os/architecture`, `os/architecture/variant` or an architecture alone."""
     parts = text.split("/")
-    if not 1 <= len(parts) <= 3 or not all(part and part.replace("_", "").replace("-", "").replace(".", "").isalnum() for part in parts):
+    if not 1 <= len(parts) <= 3 or not all(
+        part and part.replace("_", "").replace("-", "").replace(".", "").isalnum() for part in parts
+    ):
         raise InvalidPlatform(f"invalid platform {text[:100]!r}: expected os/architecture or os/architecture/variant")
     if len(parts) == 1:
         return normalise(default_os, parts[0])
@@ -89,10 +92,10 @@ def runs_on(image: Platform, machine: Platform) -> Optional[int]:
     return wanted - given if given <= wanted else None
 
 
-def select(choices: Iterable[Tuple[Optional[Platform], int]], machine: Platform) -> int:
+def select(choices: Iterable[tuple[Optional[Platform], int]], machine: Platform) -> int:
     """The number beside the platform that fits `machine` best; the first of equals. What says no platform fits last."""
-    ranked: List[Tuple[int, int, int]] = []
-    offered: List[str] = []
+    ranked: list[tuple[int, int, int]] = []
+    offered: list[str] = []
     for order, (platform, choice) in enumerate(choices):
         if platform is None:
             ranked.append((1000, order, choice))

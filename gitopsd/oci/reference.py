@@ -28,7 +28,7 @@ _HEX64 = re.compile(r"[0-9a-f]{64}")
 _LONGEST_REPOSITORY = 255
 
 
-class InvalidReference(ValueError):
+class InvalidReference(ValueError):  # noqa: N818
     """Text that names no image."""
 
 
@@ -113,12 +113,16 @@ def check_repository(name: str) -> str:
     if len(name) > _LONGEST_REPOSITORY:
         raise InvalidReference(f"invalid repository name {name[:40]!r}…: longer than {_LONGEST_REPOSITORY} characters")
     if not _REPOSITORY.fullmatch(name):
-        raise InvalidReference(f"invalid repository name {name!r}: expected lower-case letters and digits in parts, joined by . _ - and /")
+        raise InvalidReference(
+            f"invalid repository name {name!r}: expected lower-case letters and digits in parts, joined by . _ - and /"
+        )
     return name
 
 
 def check_tag(tag: str) -> str:
     """`tag`, if it can be one; safe in a path and a URL from then on."""
     if not _TAG.fullmatch(tag):
-        raise InvalidReference(f"invalid tag {tag[:200]!r}: expected up to 128 letters, digits, _ . and -, not starting with . or -")
+        raise InvalidReference(
+            f"invalid tag {tag[:200]!r}: expected up to 128 letters, digits, _ . and -, not starting with . or -"
+        )
     return tag
