@@ -1,0 +1,187 @@
+"""Making a container's root: mounts, devices, masked paths, pivot_root. Runs as the container's first process.
+
+Every destination is a path that an image wrote, so: it is resolved beneath the root's descriptor and mounted on the
+descriptor that this gave (CVE-2021-30465, CVE-2026-41579); new folders are made component by component there
+(CVE-2024-45310); what is bound over masked files is the host's /dev/null, opened and checked before (CVE-2025-31133).
+Sources are opened before the root changes.
+
+In: an OCI runtime config.  Not here: namespaces and the order of things (init.py), what to mount (daemon/spec.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import Any
+
+from gitopsd.engine.kernel import mount as km
+from gitopsd.engine.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+
+_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+_ATTRIBUTES = {
+    "ro": km.MOUNT_ATTR_RDONLY,
+    "nosuid": km.MOUNT_ATTR_NOSUID,
+    "nodev": km.MOUNT_ATTR_NODEV,
+    "noexec": km.MOUNT_ATTR_NOEXEC,
+}
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+          "ptmx": "pts/ptmx", "core": "/proc/kcore"}  # fmt: skip
+
+
+def mount_overlay(layers: str, overlay: dict[str, Any], target: str) -> None:
+    """Mount the layers `overlay["lower"]` (short ids, top first) with a writable top onto `target`.
+
+    Changes the working directory: paths in the options are relative to the folder of layers, because the kernel takes one page of them.
+    """
+    os.chdir(layers)
+    if not overlay["lower"]:
+        raise OSError(errno.EINVAL, "an image without layers cannot be run")
+    options = "lowerdir=" + ":".join(overlay["lower"])
+    options += f",upperdir={os.path.relpath(overlay['upper'])},workdir={os.path.relpath(overlay['work'])}"
+    km.mount("overlay", target, "overlay", 0, options)
+
+
+def make_root(target: str, config: dict[str, Any]) -> int:
+    """Prepare the mounted root at `target` as the config says; returns its descriptor. The process is not inside yet."""
+    root = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    null = _open_null()
+    for entry in config["mounts"]:
+        _mount(root, entry)
+    linux = config["linux"]
+    for path in linux.get("maskedPaths", ()):
+        _mask(root, path, null)
+    for path in linux.get("readonlyPaths", ()):
+        _make_path_read_only(root, path)
+    os.close(null)
+    return root
+
+
+def enter_root(root: int, read_only: bool) -> None:
+    """Make it this process's root, and the old one unreachable."""
+    if read_only:
+        km.set_attributes(root, "", km.MOUNT_ATTR_RDONLY, recursive=False)
+    os.fchdir(root)
+    km.pivot_root(".", ".")
+    km.unmount(".")
+    os.chdir("/")
+    os.close(root)
+
+
+def _mount(root: int, entry: dict[str, Any]) -> None:
+    destination, kind = entry["destination"], entry["type"]
+    if kind == "bind" and os.path.normpath("/" + destination).split("/")[1] == "proc":
+        raise OSError(errno.EPERM, f"{destination}: nothing may be mounted over /proc (CVE-2019-16884)")
+    options: list[str] = entry.get("options", [])
+    attributes = 0
+    for name in options:
+        attributes |= _ATTRIBUTES.get(name, 0)
+    if kind == "bind":
+        source = entry["source"]
+        tree = km.open_tree(km.AT_FDCWD, source, recursive="rbind" in options)
+        is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        if attributes:
+            km.set_attributes(tree, "", attributes, recursive="rbind" in options)
+    else:
+        settings = {name: value for name, _, value in (text.partition("=") for text in options) if value}
+        tree = km.new_filesystem(kind, {"source": entry.get("source", kind), **settings}, attributes)
+        is_directory = True
+        if destination == "/dev":
+            _make_devices(tree)
+    place = _place(root, destination, is_directory)
+    try:
+        km.move_mount(tree, place, "")
+    finally:
+        os.close(place)
+        os.close(tree)
+
+
+def _place(root: int, path: str, is_directory: bool) -> int:
+    """A descriptor of `path` beneath the root to mount on; folders, and a file at its end, are made where they are missing."""
+    if path.strip("/") == "":
+        raise OSError(errno.EINVAL, "the root itself may not be mounted over")
+    try:
+        return openat2(root, path, os.O_PATH, 0, _RESOLVE)
+    except FileNotFoundError:
+        pass
+    parent = make_directories(root, os.path.dirname(path))
+    try:
+        name = os.path.basename(path.rstrip("/"))
+        if is_directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=parent))
+    except FileExistsError:
+        pass  # a dangling link: the resolution below follows it inside the root, or fails
+    finally:
+        os.close(parent)
+    return openat2(root, path, os.O_PATH, 0, _RESOLVE)
+
+
+def make_directories(root: int, path: str, mode: int = 0o755) -> int:
+    """A descriptor of the folder `path` beneath the root, made component by component."""
+    current = os.dup(root)
+    walked = ""
+    for name in path.split("/"):
+        if name in ("", "."):
+            continue
+        walked += "/" + name
+        try:
+            following = openat2(root, walked, os.O_PATH | os.O_DIRECTORY, 0, _RESOLVE)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, mode, dir_fd=current)
+            following = openat2(root, walked, os.O_PATH | os.O_DIRECTORY, 0, _RESOLVE)
+        os.close(current)
+        current = following
+    return current
+
+
+def _open_null() -> int:
+    """A detached copy of the host's /dev/null, known to be the device."""
+    tree = km.open_tree(km.AT_FDCWD, "/dev/null")
+    status = os.fstat(tree)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+        raise OSError(errno.ENODEV, "the host's /dev/null is not the null device")
+    return tree
+
+
+def _make_devices(directory: int) -> None:
+    """Fill a fresh /dev before anybody can reach it (CVE-2026-41579: an image's /dev may be a link)."""
+    for name, (major, minor) in _DEVICES.items():
+        os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=directory)
+    for name, target in _LINKS.items():
+        os.symlink(target, name, dir_fd=directory)
+
+
+def _mask(root: int, path: str, null: int) -> None:
+    """Hide a path: an empty read-only folder over a folder, the null device over a file; nothing where there is nothing."""
+    try:
+        place = openat2(root, path, os.O_PATH, 0, _RESOLVE)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        if stat.S_ISDIR(os.fstat(place).st_mode):
+            tree = km.new_filesystem("tmpfs", {"size": "0", "mode": "755"}, km.MOUNT_ATTR_RDONLY)
+        else:
+            tree = km.open_tree(null, "")
+        km.move_mount(tree, place, "")
+        os.close(tree)
+    finally:
+        os.close(place)
+
+
+def _make_path_read_only(root: int, path: str) -> None:
+    try:
+        place = openat2(root, path, os.O_PATH, 0, _RESOLVE)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        tree = km.open_tree(place, "", recursive=True)
+        km.set_attributes(tree, "", km.MOUNT_ATTR_RDONLY, recursive=True)
+        km.move_mount(tree, place, "")
+        os.close(tree)
+    finally:
+        os.close(place)
