@@ -165,8 +165,8 @@ class Monitor:
             return
         self._finished = time.time_ns()
         self._oom_killed = self._read_oom()
-        self._channel.setblocking(False)
         with contextlib.suppress(OSError, ValueError):
+            self._channel.setblocking(False)  # OSError: closed by then
             self._heard_from_init()
         for descriptor, stream in list(self._outputs.items()):
             while self._copy_output(descriptor, stream):
