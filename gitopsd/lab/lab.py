@@ -1,6 +1,6 @@
 """Make, find and take down a lab.
 
-In: a folder for its state, on a real file system (the upper layers of the hosts' overlays are there).  Out: `Lab`, with its hosts.
+In: a folder for its state, on a real file system (upper layers of overlays lie there).  Out: `Lab`, with its hosts.
 
 Rule: a lab's id and subnet are written down before anything carries them, and everything made carries the id; so `down` finds all
 of it, also after a maker that was killed half way, and may be called as often as one likes.
