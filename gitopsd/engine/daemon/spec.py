@@ -11,6 +11,7 @@ from typing import Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json, mapping, texts
+from gitopsd.engine.runtime.capabilities import bounded
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MASKED = [
@@ -71,7 +72,7 @@ def process(config: Json, host: Json, arguments: list[str], environment: list[st
         "env": environment,
         "cwd": directory or "/",
         "user": {"username": user},
-        "capabilities": {"bounding": host["Capabilities"]},
+        "capabilities": {"bounding": bounded(host["CapAdd"], host["CapDrop"])},
         "rlimits": rlimits if "RLIMIT_NOFILE" in limits else [*rlimits, _NOFILE],
         "oomScoreAdj": host["OomScoreAdj"],
         "noNewPrivileges": any(

@@ -45,6 +45,8 @@ class LogWriter:
         self._descriptor = -1
         self._size = 0
         self._number = (numbers(directory) or [0])[-1]
+        if self._number:
+            self._continue(os.path.join(directory, str(self._number)))
 
     def write(self, stream: int, data: bytes, nanoseconds: int) -> None:
         if self._descriptor < 0 or self._size + HEADER.size + len(data) > FILE_LIMIT:
@@ -58,6 +60,17 @@ class LogWriter:
             self._size += written
         except OSError:
             self.dropped += 1
+
+    def _continue(self, path: str) -> None:
+        """Go on behind the last whole record of the newest file; one that a crash tore is cut off."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+            data = os.read(descriptor, FILE_LIMIT + HEADER.size)
+            end = max((end for end, *_ in records(data)), default=0)
+            os.ftruncate(descriptor, end)
+        except OSError:
+            return
+        self._descriptor, self._size = descriptor, end
 
     def reopen(self) -> None:
         """Close the current file and go on in the next."""
