@@ -36,6 +36,8 @@ class Container:
         self.monitor: Optional[MonitorLink] = None
         self.pidfd = -1
         self.stopping_by_user = False
+        self.is_kept = False
+        """A restart by hand is under way: its end removes nothing."""
         self.delay_s = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
         self.running = asyncio.Event()

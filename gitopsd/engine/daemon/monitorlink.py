@@ -79,6 +79,13 @@ class MonitorLink:
             raise MonitorError(answer)
         return answer, received
 
+    def post(self, message: messages.Message) -> None:
+        """Send a packet that is not answered; raises MonitorGone."""
+        try:
+            messages.send(self._sock, message)
+        except (messages.Closed, OSError) as error:
+            raise MonitorGone from error
+
     def close(self) -> None:
         """Stop listening, without telling the callback."""
         if self.is_open:

@@ -1,0 +1,1 @@
+"""What has happened, for those who want to hear of it."""

@@ -7,7 +7,8 @@ Rule 1: nothing a daemon does or fails to do may block the container: connection
 Rule 2: `exit.json` is written before anybody is told of the end.
 Rule 3: the protocol only grows.
 
-Specification: {"id", "run", "socket", "layers", "overlay", "oci", "cgroup": {"monitor", "payload"}, "log", "exit", "oom", "stdin"}; `run` is a
+Specification: {"id", "run", "socket", "layers", "overlay", "oci", "cgroup": {"monitor", "payload"}, "log", "exit", "oom", "stdin", "wait"};
+with `wait` the cgroup comes in a first packet {"op": "go", "monitor", "payload"} instead. `run` is a
 random name for this start, repeated in exit.json, so that an older end is never taken for this one's.
 """
 
@@ -40,6 +41,9 @@ def run(spec: dict[str, Any], daemon: socket.socket) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
+        if spec.get("wait"):  # until systemd has made the scope around this process
+            message, _ = messages.receive(daemon)
+            spec["cgroup"] = {"monitor": message["monitor"], "payload": message["payload"]}
         for path in spec["cgroup"]["monitor"]:
             with open(path, "w", encoding="ascii") as file:
                 file.write("0")

@@ -10,16 +10,15 @@ In: an OCI runtime config.  Not here: namespaces and the order of things (init.p
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 from typing import Any
 
 from gitopsd.engine.kernel import mount as km
-from gitopsd.engine.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from gitopsd.engine.paths.resolve import open_in_root
+from gitopsd.engine.paths.root import Root
 
-_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _ATTRIBUTES = {
     "ro": km.MOUNT_ATTR_RDONLY,
     "nosuid": km.MOUNT_ATTR_NOSUID,
@@ -102,41 +101,16 @@ def _place(root: int, path: str, is_directory: bool) -> int:
     """A descriptor of `path` beneath the root to mount on; folders, and a file at its end, are made where they are missing."""
     if path.strip("/") == "":
         raise OSError(errno.EINVAL, "the root itself may not be mounted over")
+    inside = Root(root)
     try:
-        return openat2(root, path, os.O_PATH, 0, _RESOLVE)
+        return inside.open(path, os.O_PATH)
     except FileNotFoundError:
         pass
-    parent = make_directories(root, os.path.dirname(path))
-    try:
-        name = os.path.basename(path.rstrip("/"))
-        if is_directory:
-            os.mkdir(name, 0o755, dir_fd=parent)
-        else:
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=parent))
-    except FileExistsError:
-        pass  # a dangling link: the resolution below follows it inside the root, or fails
-    finally:
-        os.close(parent)
-    return openat2(root, path, os.O_PATH, 0, _RESOLVE)
-
-
-def make_directories(root: int, path: str, mode: int = 0o755) -> int:
-    """A descriptor of the folder `path` beneath the root, made component by component."""
-    current = os.dup(root)
-    walked = ""
-    for name in path.split("/"):
-        if name in ("", "."):
-            continue
-        walked += "/" + name
-        try:
-            following = openat2(root, walked, os.O_PATH | os.O_DIRECTORY, 0, _RESOLVE)
-        except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, mode, dir_fd=current)
-            following = openat2(root, walked, os.O_PATH | os.O_DIRECTORY, 0, _RESOLVE)
-        os.close(current)
-        current = following
-    return current
+    if is_directory:
+        return inside.make_directories(path)
+    os.close(inside.make_directories(os.path.dirname(path)))
+    os.close(inside.create(path, 0o644))
+    return inside.open(path, os.O_PATH)
 
 
 def _open_null() -> int:
@@ -159,7 +133,7 @@ def _make_devices(directory: int) -> None:
 def _mask(root: int, path: str, null: int) -> None:
     """Hide a path: an empty read-only folder over a folder, the null device over a file; nothing where there is nothing."""
     try:
-        place = openat2(root, path, os.O_PATH, 0, _RESOLVE)
+        place = open_in_root(root, path, os.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:
@@ -175,7 +149,7 @@ def _mask(root: int, path: str, null: int) -> None:
 
 def _make_path_read_only(root: int, path: str) -> None:
     try:
-        place = openat2(root, path, os.O_PATH, 0, _RESOLVE)
+        place = open_in_root(root, path, os.O_PATH)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:

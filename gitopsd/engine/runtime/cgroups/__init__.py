@@ -29,6 +29,10 @@ class Cgroups:
         """Whether a container's cgroup is a scope, which systemd makes around its monitor (`systemd.start_scope`)."""
         return self._slice is not None
 
+    @property
+    def slice_name(self) -> str:
+        return f"{self._name}.slice"
+
     def scope(self, container: str) -> str:
         return f"{self._name}-{container}.scope"
 
@@ -38,15 +42,30 @@ class Cgroups:
             return f"{self._slice}/{self.scope(container)}"
         return f"{self._name}/{container}"
 
-    def create(self, container: str, resources: Resources) -> tuple[list[str], list[str]]:
-        """Make both children and set the limits; returns the files that move a process into `monitor` and into `payload`."""
+    def create(self, container: str, resources: Resources, pid: int = 0) -> tuple[list[str], list[str]]:
+        """Make both children and set the limits; returns the files that move a process into `monitor` and into `payload`.
+
+        `pid`: a process that is in the container's cgroup itself (a new scope) and goes to `monitor` first, since with version 2 only a
+        cgroup without processes gives its controllers to its children.
+        """
         path = self.path(container)
         monitor, payload = self._directories(f"{path}/monitor"), self._directories(f"{path}/payload")
-        for directory in (*monitor, *payload):
+        if self.layout.version == 1:  # its memory and tasks are not the daemon's; the rest does not matter and each move costs
+            monitor = [f"{self.layout.mounts[controller]}/{path}/monitor" for controller in ("memory", "pids")]
+        for directory in monitor:
+            self._make(os.path.dirname(directory))
+            os.makedirs(directory, 0o755, exist_ok=True)
+            if pid:
+                v1.write(f"{directory}/cgroup.procs", pid)
+        for directory in payload:
             self._make(directory)
         self._backend.apply(self.layout, f"{path}/payload", resources)
         self._backend.restrict_devices(self.layout, f"{path}/payload", resources.get("devices", []))
-        return [f"{directory}/cgroup.procs" for directory in monitor], [f"{directory}/cgroup.procs" for directory in payload]
+        return [f"{directory}/cgroup.procs" for directory in monitor], self.payload_files(container)
+
+    def payload_files(self, container: str) -> list[str]:
+        """The files that move a process into a running container's `payload`."""
+        return [f"{directory}/cgroup.procs" for directory in self._directories(f"{self.path(container)}/payload")]
 
     def update(self, container: str, resources: Resources) -> None:
         self._backend.apply(self.layout, f"{self.path(container)}/payload", resources)

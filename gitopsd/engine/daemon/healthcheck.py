@@ -1,0 +1,65 @@
+"""Runs the health checks of running containers; what their results mean is in health.py."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Callable
+
+from gitopsd.dockerapi.errors import ApiError
+from gitopsd.dockerapi.values import Json
+from gitopsd.engine.daemon import health
+from gitopsd.engine.daemon.container import Container
+from gitopsd.engine.daemon.execs import Execs
+from gitopsd.engine.daemon.times import rfc3339
+
+_EXEC_FAILED = 126
+
+
+class HealthChecks:
+    """One task for each running container that has a check. `changed(container)` is called after each result."""
+
+    def __init__(self, execs: Execs, changed: Callable[[Container], None]) -> None:
+        self._execs, self._changed = execs, changed
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, container: Container) -> None:
+        """Begin checking; goes on with the health that a container of an earlier daemon had."""
+        check = health.effective(container.config["Healthcheck"])
+        if check is None:
+            container.health = None
+            return
+        container.health = container.health or health.initial()
+        self._tasks[container.id] = asyncio.ensure_future(self._check(container, check))
+
+    def stop(self, container: Container) -> None:
+        task = self._tasks.pop(container.id, None)
+        if task is not None:
+            task.cancel()
+        if container.health is not None:
+            container.health = (
+                {**container.health, "Status": "unhealthy"} if container.health["Status"] == "starting" else container.health
+            )
+
+    async def _check(self, container: Container, check: Json) -> None:
+        start_period_ends = container.started + check["StartPeriod"]
+        while container.health is not None:
+            in_start_period = time.time_ns() < start_period_ends
+            await asyncio.sleep(health.pause_ns(container.health, check, in_start_period) / 1e9)
+            result = await self._run(container, check)
+            if container.health is None or not container.is_running:
+                return
+            container.health = health.after(container.health, result, check, time.time_ns() < start_period_ends)
+            self._changed(container)
+
+    async def _run(self, container: Container, check: Json) -> Json:
+        timeout_s = check["Timeout"] / 1e9
+        start = time.time_ns()
+        try:
+            code, output = await self._execs.run(container, health.command(check), timeout_s, health.OUTPUT_LIMIT)
+            text = output.decode("utf-8", "replace")
+        except asyncio.TimeoutError:
+            code, text = -1, f"Health check exceeded timeout ({timeout_s:g}s)"
+        except ApiError as error:
+            code, text = _EXEC_FAILED, error.message
+        return {"Start": rfc3339(start), "End": rfc3339(time.time_ns()), "ExitCode": code, "Output": text}
