@@ -220,10 +220,10 @@ async def _receive(sock: socket.socket) -> messages.Message:
         try:
             message, descriptors = messages.receive(sock)
         except BlockingIOError:
-            readable = loop.create_future()
-            loop.add_reader(sock.fileno(), lambda: readable.done() or readable.set_result(None))
+            readable = asyncio.Event()
+            loop.add_reader(sock.fileno(), readable.set)
             try:
-                await readable
+                await readable.wait()
             finally:
                 loop.remove_reader(sock.fileno())
             continue

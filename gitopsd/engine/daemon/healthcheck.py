@@ -43,13 +43,13 @@ class HealthChecks:
 
     async def _check(self, container: Container, check: Json) -> None:
         start_period_ends = container.started + check["StartPeriod"]
-        while container.health is not None:
-            in_start_period = time.time_ns() < start_period_ends
-            await asyncio.sleep(health.pause_ns(container.health, check, in_start_period) / 1e9)
+        state = container.health or health.initial()
+        while True:
+            await asyncio.sleep(health.pause_ns(state, check, time.time_ns() < start_period_ends) / 1e9)
             result = await self._run(container, check)
-            if container.health is None or not container.is_running:
+            if not container.is_running:
                 return
-            container.health = health.after(container.health, result, check, time.time_ns() < start_period_ends)
+            container.health = state = health.after(state, result, check, time.time_ns() < start_period_ends)
             self._changed(container)
 
     async def _run(self, container: Container, check: Json) -> Json:

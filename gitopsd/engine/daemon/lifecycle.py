@@ -226,6 +226,16 @@ class Lifecycle:
 
         return hear
 
+    async def adopted(self, container: Container, path: str) -> None:
+        """A container that an earlier daemon started runs: listen to its monitor, take its sockets, go on checking it."""
+        ready: asyncio.Future[tuple[messages.Message, list[int]]] = asyncio.get_running_loop().create_future()
+        ready.set_result(({}, []))
+        container.monitor = MonitorLink.dial(path, self._listener(container, container.run, ready))
+        await container.monitor.ask("watch")
+        await self._connections.adopt(container)
+        self._health.start(container)
+        container.running.set()
+
     def keep(self, container: Container) -> None:
         """What a later daemon must know of a running container and cannot read elsewhere; gone after a reboot, as is the container."""
         kept = {"run": container.run, "started": container.started, "endpoints": container.endpoints, "ports": container.ports,
@@ -252,13 +262,13 @@ class Lifecycle:
     async def _stop(self, container: Container, timeout_s: Optional[float], signal_name: str) -> None:
         number = signal_number(signal_name) if signal_name else self.stop_signal(container)
         if timeout_s is None:
-            configured = container.config["StopTimeout"]
-            timeout_s = _STOP_TIMEOUT_S if configured is None else configured
+            configured: Optional[int] = container.config["StopTimeout"]
+            timeout_s = float(_STOP_TIMEOUT_S if configured is None else configured)
         if timeout_s != 0:
             with contextlib.suppress(ApiError):
                 await self._signal(container, number)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(container.ended.wait(), timeout_s if timeout_s > 0 else None)
+                await asyncio.wait_for(container.ended.wait(), None if timeout_s < 0 else timeout_s)
         if not container.ended.is_set():
             with contextlib.suppress(ApiError):
                 await self._signal(container, signal.SIGKILL)

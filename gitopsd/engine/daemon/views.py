@@ -136,18 +136,13 @@ def summary(container: Container, now: int) -> Json:
 
 def port_list(container: Container) -> list[Json]:
     shown: list[Json] = []
-    for name, bindings in ports(container).items():
+    for name in ports(container):
         number, _, protocol = name.partition("/")
-        if not bindings:
-            shown.append({"PrivatePort": int(number), "Type": protocol})
-        for binding in bindings or []:
-            entry = {
-                "IP": binding["HostIp"],
-                "PrivatePort": int(number),
-                "PublicPort": int(binding["HostPort"]),
-                "Type": protocol,
-            }
-            shown.append(entry)
+        private: Json = {"PrivatePort": int(number), "Type": protocol}
+        bindings = container.ports.get(name, [])
+        shown += [{"IP": binding["HostIp"], "PublicPort": int(binding["HostPort"]), **private} for binding in bindings] or [
+            private
+        ]
     return shown
 
 

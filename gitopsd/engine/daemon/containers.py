@@ -1,0 +1,389 @@
+"""All containers of this engine: looked up, made, changed, removed. What runs is lifecycle.py's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from typing import Any, Callable, Optional, Protocol
+
+from gitopsd.dockerapi import create
+from gitopsd.dockerapi.errors import ApiError
+from gitopsd.dockerapi.values import Json, mapping
+from gitopsd.engine.daemon import naming, spec, views
+from gitopsd.engine.daemon.connections import Connections
+from gitopsd.engine.daemon.container import RECORD_VERSION, Container
+from gitopsd.engine.daemon.execs import Execs
+from gitopsd.engine.daemon.lifecycle import Lifecycle, signal_number
+from gitopsd.engine.daemon.mounts import plan_mounts
+from gitopsd.engine.daemon.store import ContainerStore
+from gitopsd.engine.events.changes import Changes
+from gitopsd.engine.runtime.capabilities import bounded
+from gitopsd.engine.volumes.volumes import Volumes
+
+
+class FoundImage(Protocol):
+    """An image as a container needs it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def config(self) -> Json: ...
+
+
+class ImageSource(Protocol):
+    def find(self, name: str) -> FoundImage:
+        """By reference, digest or id; ApiError 404 with Docker's words when there is none."""
+        ...
+
+    def layers(self, digest: str) -> list[str]:
+        """Short ids of an image's layers, top first."""
+        ...
+
+
+class Containers:
+    def __init__(
+        self,
+        store: ContainerStore,
+        lifecycle: Lifecycle,
+        connections: Connections,
+        images: ImageSource,
+        volumes: Volumes,
+        execs: Execs,
+        changes: Changes,
+    ) -> None:
+        self._store, self._lifecycle, self._connections = store, lifecycle, connections
+        self._images, self._volumes, self._execs, self._changes = images, volumes, execs, changes
+        self._by_id: dict[str, Container] = {}
+        self._names: dict[str, str] = {}
+        lifecycle.forget = lambda container: lifecycle.spawn(container, self.remove(container, force=True, with_volumes=True))
+
+    # looking up
+
+    def all(self) -> list[Container]:
+        """Newest first, as docker ps has them."""
+        return sorted(self._by_id.values(), key=lambda container: -container.record["created"])
+
+    def get(self, name: str) -> Container:
+        """By id, name, or an unambiguous beginning of an id; ApiError 404 or 400."""
+        name = name.lstrip("/")
+        if name in self._by_id:
+            return self._by_id[name]
+        if name in self._names:
+            return self._by_id[self._names[name]]
+        found = [identity for identity in self._by_id if name and identity.startswith(name)]
+        if len(found) == 1:
+            return self._by_id[found[0]]
+        if found:
+            raise ApiError(400, f"multiple IDs found with provided prefix: {name}")
+        raise ApiError(404, f"No such container: {name}")
+
+    def add(self, container: Container) -> None:
+        """Take in a container that is on disk."""
+        self._by_id[container.id] = container
+        self._names[container.name] = container.id
+
+    def users_of_volume(self, name: str) -> list[str]:
+        return [
+            container.id
+            for container in self._by_id.values()
+            if any(mount["Type"] == "volume" and mount["Name"] == name for mount in container.record["mounts"])
+        ]
+
+    def users_of_image(self, digest: str) -> list[Container]:
+        return [container for container in self._by_id.values() if container.record["image"]["digest"] == digest]
+
+    def users_of_network(self, network: str) -> list[Container]:
+        return [
+            container
+            for container in self._by_id.values()
+            if any(asked["network"] == network for asked in container.record["networks"].values())
+        ]
+
+    # changing
+
+    async def create(self, body: Json, name: str) -> tuple[Container, list[str]]:
+        """Make a container; it and the warnings for the caller. Durable when it returns; ApiError leaves nothing behind but volumes."""
+        config, host, endpoints = create.read(body)
+        if name and not create.NAME.fullmatch(name.lstrip("/")):
+            raise ApiError(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        try:
+            bounded(host["CapAdd"], host["CapDrop"])
+        except ValueError as error:
+            raise ApiError(400, f"invalid CapAdd or CapDrop: {error}") from None
+        if config["StopSignal"]:
+            signal_number(config["StopSignal"])
+        image = self._images.find(config["Image"])
+        merged = spec.merge_config(config, image.config)
+        identity = self._new_id()
+        merged["Hostname"] = config["Hostname"] or ("" if host["NetworkMode"] == "host" else identity[:12])
+        spec.runtime_config(identity, merged, host, [], {}, "", "", is_v2=False)  # refuses what could not be run
+        replaces = self._replaced(body)
+        networks = self._connections.plan(host, endpoints)
+        for port in host["PortBindings"]:
+            merged["ExposedPorts"].setdefault(port, {})
+        name = self._reserve_name(name.lstrip("/"), identity)
+        try:
+            record: Json = {
+                "version": RECORD_VERSION,
+                "id": identity,
+                "name": name,
+                "created": time.time_ns(),
+                "generation": 1,
+                "create": body,
+                "image": {"id": image.id, "digest": image.digest, "reference": config["Image"]},
+                "layers": await asyncio.to_thread(self._images.layers, image.digest),
+                "config": merged,
+                "host_config": host,
+                "networks": networks,
+                "mounts": await asyncio.to_thread(plan_mounts, merged, host, self._volumes),
+                "should_run": False,
+                "replaces": replaces,
+            }
+            await asyncio.to_thread(self._store.create, record)
+        except BaseException:
+            del self._names[name]
+            raise
+        container = Container(record)
+        self._by_id[identity] = container
+        self._changes.bump()
+        return container, []
+
+    async def remove(self, container: Container, force: bool = False, with_volumes: bool = False) -> None:
+        """Remove it; ApiError 409 while it runs, unless forced. Durable when it returns."""
+        if container.state == "removing":
+            raise ApiError(409, f"removal of container {container.name} is already in progress")
+        if container.state in ("running", "restarting"):
+            if not force:
+                raise ApiError(409, f"cannot remove container \"{container.name}\": container is {container.state}: stop the container before removing or force remove")  # fmt: skip
+            await self._lifecycle.stop(container, 0)
+        async with container.lock:
+            if container.id not in self._by_id:
+                return
+            container.state = "removing"
+            try:
+                await asyncio.to_thread(self._store.remove, container.id)
+            except OSError:
+                container.state = "dead"
+                raise
+            del self._by_id[container.id]
+            if self._names.get(container.name) == container.id:
+                del self._names[container.name]
+            self._execs.forget(container)
+            self._changes.bump()
+        if with_volumes:
+            await asyncio.to_thread(self._remove_anonymous_volumes, container)
+        container.removed.set()
+
+    async def rename(self, container: Container, name: str) -> None:
+        name = name.lstrip("/")
+        if not create.NAME.fullmatch(name):
+            raise ApiError(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        if name == container.name:
+            raise ApiError(400, "Renaming a container with the same name as its current name")
+        async with container.lock:
+            old = container.name
+            self._reserve_name(name, container.id)
+            try:
+                await self._lifecycle.ask(container, name=name)
+            except BaseException:
+                del self._names[name]
+                raise
+            del self._names[old]
+            self._connections.renamed(container)
+
+    async def update(self, container: Container, body: Json) -> None:
+        """Change limits and the restart policy in place."""
+        allowed = {
+            "Memory",
+            "MemorySwap",
+            "NanoCpus",
+            "CpuShares",
+            "CpuPeriod",
+            "CpuQuota",
+            "CpusetCpus",
+            "CpusetMems",
+            "PidsLimit",
+        }
+        for key, value in body.items():
+            if key not in allowed | {"RestartPolicy"} and value not in (None, 0, "", [], {}, False):
+                raise ApiError(501, f"update container {container.name}: {key} is not there yet in this engine", "not-there-yet")
+        async with container.lock:
+            host = dict(container.host_config)
+            given = {key: value for key, value in body.items() if key in allowed and value not in (None, "", 0)}
+            if "Memory" in given and "MemorySwap" not in given and 0 < host["MemorySwap"] < given["Memory"]:
+                raise ApiError(
+                    409,
+                    "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+                )
+            if "NanoCpus" in given:
+                host["CpuPeriod"] = host["CpuQuota"] = 0
+            elif "CpuQuota" in given or "CpuPeriod" in given:
+                host["NanoCpus"] = 0
+            limits = {key: -1 if key == "MemorySwap" and value < 0 else value for key, value in given.items()}
+            host.update(create.read_resources({**{key: host[key] for key in allowed}, **limits}))
+            policy = mapping(body, "RestartPolicy")
+            if policy.get("Name"):
+                wanted = {"Name": policy["Name"], "MaximumRetryCount": policy.get("MaximumRetryCount") or 0}
+                create.check_restart_policy(wanted, host["AutoRemove"])
+                host["RestartPolicy"] = wanted
+            before = container.record
+            await self._lifecycle.ask(container, host_config=host)
+            try:
+                await self._lifecycle.update_resources(container)
+            except OSError as error:
+                await self._lifecycle.ask(container, host_config=before["host_config"])
+                raise ApiError(500, f"update container {container.name}: {error.strerror}: {error.filename}") from error
+
+    async def wait(self, container: Container, condition: str) -> int:
+        """The exit code, when it is not running, at its next end, or when it has been removed."""
+        if condition == "removed":
+            await container.removed.wait()
+        elif condition == "next-exit":
+            await self._next_end(container)
+        elif condition in ("", "not-running"):
+            await container.ended.wait()
+        else:
+            raise ApiError(400, f'invalid condition: "{condition}"')
+        return container.exit_code
+
+    async def _next_end(self, container: Container) -> None:
+        exits = container.exits
+        while container.exits == exits and not container.removed.is_set():
+            if container.ended.is_set():
+                waits = {asyncio.ensure_future(event.wait()) for event in (container.running, container.removed)}
+            else:
+                waits = {asyncio.ensure_future(container.ended.wait())}
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for waiting in waits:
+                    waiting.cancel()
+
+    def _new_id(self) -> str:
+        while True:
+            identity = secrets.token_hex(32)
+            if not any(other.startswith(identity[:12]) for other in self._by_id):
+                return identity
+
+    def _reserve_name(self, name: str, identity: str) -> str:
+        if not name:
+            name = next(
+                candidate
+                for attempt in range(64)
+                if (candidate := naming.generate(secrets.randbits(48), attempt)) not in self._names
+            )
+        if name in self._names:
+            raise ApiError(
+                409,
+                f'Conflict. The container name "/{name}" is already in use by container "{self._names[name]}". '
+                "You have to remove (or rename) that container to be able to reuse that name.",
+            )
+        self._names[name] = identity
+        return name
+
+    def _replaced(self, body: Json) -> Optional[str]:
+        wanted = mapping(body, "Gitopsd").get("Replaces")
+        return self.get(wanted).id if wanted else None
+
+    def _remove_anonymous_volumes(self, container: Container) -> None:
+        for mount in container.record["mounts"]:
+            if mount["Type"] == "volume" and not self.users_of_volume(mount["Name"]):
+                try:
+                    if self._volumes.record(mount["Name"])["anonymous"]:
+                        self._volumes.remove(mount["Name"])
+                except ApiError:
+                    continue
+
+
+def filtered(containers: list[Container], filters: Json, show_all: bool, limit: int) -> list[Container]:
+    """`GET /containers/json`: filters as Docker has them; ApiError 400 for one that is not known."""
+    tests: list[Callable[[Container], bool]] = []
+    for key, values in filters.items():
+        if key not in _FILTERS:
+            raise ApiError(400, f"invalid filter '{key}'")
+        test = _FILTERS[key]
+        tests.append(lambda container, test=test, values=values: any(test(container, value, containers) for value in values))
+    shown = [container for container in containers if all(test(container) for test in tests)]
+    if limit > 0:
+        return shown[:limit]
+    if show_all or {"status", "exited", "is-task"} & set(filters):
+        return shown
+    return [container for container in shown if container.state in ("running", "restarting")]
+
+
+def matches_label(labels: dict[str, str], value: str) -> bool:
+    """`name` or `name=value`.  [pure]"""
+    name, equals, wanted = value.partition("=")
+    return name in labels and (not equals or labels[name] == wanted)
+
+
+def _matches_name(container: Container, value: str, _: Any) -> bool:
+    try:
+        return re.search(value, f"/{container.name}") is not None or re.search(value, container.name) is not None
+    except re.error:
+        raise ApiError(400, f"invalid filter 'name={value}': not a regular expression") from None
+
+
+def _matches_status(container: Container, value: str, _: Any) -> bool:
+    if value not in ("created", "running", "paused", "restarting", "removing", "exited", "dead"):
+        raise ApiError(400, f"invalid filter 'status={value}'")
+    return container.state == value
+
+
+def _matches_ancestor(container: Container, value: str, _: Any) -> bool:
+    image = container.record["image"]
+    name = image["reference"].partition("@")[0]
+    return value in (image["reference"], name, name.rpartition(":")[0] if ":" in name else name) or image["id"].partition(":")[
+        2
+    ].startswith(value.rpartition(":")[2])
+
+
+def _age_of(value: str, containers: list[Container]) -> int:
+    found = [other for other in containers if value in (other.id, other.name) or other.id.startswith(value)]
+    if not found:
+        raise ApiError(404, f"No such container: {value}")
+    return found[0].record["created"]
+
+
+_FILTERS: dict[str, Callable[[Container, str, list[Container]], bool]] = {
+    "id": lambda container, value, _: container.id.startswith(value),
+    "name": _matches_name,
+    "label": lambda container, value, _: matches_label(container.config["Labels"], value),
+    "status": _matches_status,
+    "exited": lambda container, value, _: container.state == "exited" and str(container.exit_code) == value,
+    "ancestor": _matches_ancestor,
+    "health": lambda container, value, _: (container.health or {"Status": "none"})["Status"] == value,
+    "volume": lambda container, value, _: any(
+        value in (m["Destination"], m.get("Name"), m["Source"]) for m in container.record["mounts"]
+    ),
+    "network": lambda container, value, _: any(
+        value == name or asked["network"].startswith(value) for name, asked in container.record["networks"].items()
+    ),
+    "publish": lambda container, value, _: any(
+        value in (f"{entry.get('PublicPort')}/{entry['Type']}", str(entry.get("PublicPort")))
+        for entry in views.port_list(container)
+    ),
+    "expose": lambda container, value, _: (
+        value in container.config["ExposedPorts"] or f"{value}/tcp" in container.config["ExposedPorts"]
+    ),
+    "before": lambda container, value, every: container.record["created"] < _age_of(value, every),
+    "since": lambda container, value, every: container.record["created"] > _age_of(value, every),
+    "is-task": lambda container, value, _: value not in ("1", "true"),
+}
+
+
+def read_filters(text: str) -> dict[str, list[str]]:
+    """The `filters` argument: a map of lists, or the older map of maps; ApiError 400 for anything else."""
+    try:
+        given = json.loads(text or "{}")
+        return {
+            key: list(value) if isinstance(value, list) else [name for name, wanted in value.items() if wanted]
+            for key, value in given.items()
+        }
+    except (ValueError, AttributeError, TypeError):
+        raise ApiError(400, f"invalid filters: {text!r}, expected a JSON map of lists") from None
