@@ -78,7 +78,7 @@ async def _adopt_one(lifecycle: Lifecycle, store: ContainerStore, exec_root: str
     if end is not None:
         _take_end(container, end)
     path = os.path.join(exec_root, "m", container.id12)
-    if os.path.exists(path) and await _join(lifecycle, container, path, kept):
+    if await _join(lifecycle, container, path, kept):
         return
     if kept is not None and container.run != kept["run"]:
         container.run, container.started = kept["run"], kept["started"]

@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional, Protocol
 from gitopsd.dockerapi import create
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json, mapping
-from gitopsd.engine.daemon import naming, spec, views
+from gitopsd.engine.daemon import expect, naming, spec, views
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.container import RECORD_VERSION, Container
 from gitopsd.engine.daemon.execs import Execs
@@ -159,11 +159,13 @@ class Containers:
             raise ApiError(409, f"removal of container {container.name} is already in progress")
         if container.state in ("running", "restarting"):
             if not force:
-                raise ApiError(409, f"cannot remove container \"{container.name}\": container is {container.state}: stop the container before removing or force remove")  # fmt: skip
+                reason = f"container is {container.state}: stop the container before removing or force remove"
+                raise ApiError(409, f'cannot remove container "{container.name}": {reason}')
             await self._lifecycle.stop(container, 0)
         async with container.lock:
             if container.id not in self._by_id:
                 return
+            expect.check(container.id, container.generation)
             container.state = "removing"
             try:
                 await asyncio.to_thread(self._store.remove, container.id)
@@ -380,9 +382,9 @@ _FILTERS: dict[str, Callable[[Container, str, list[Container]], bool]] = {
 def read_filters(text: str) -> dict[str, list[str]]:
     """The `filters` argument: a map of lists, or the older map of maps; ApiError 400 for anything else."""
     try:
-        given = json.loads(text or "{}")
+        given: dict[str, Any] = json.loads(text or "{}")
         return {
-            key: list(value) if isinstance(value, list) else [name for name, wanted in value.items() if wanted]
+            key: [str(name) for name in value if isinstance(value, list) or value[name]]  # pyright: ignore[reportUnknownVariableType]
             for key, value in given.items()
         }
     except (ValueError, AttributeError, TypeError):

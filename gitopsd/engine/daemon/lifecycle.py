@@ -20,7 +20,7 @@ from typing import Any, Callable, Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json
-from gitopsd.engine.daemon import restart, spec
+from gitopsd.engine.daemon import expect, restart, spec
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.container import Container
 from gitopsd.engine.daemon.healthcheck import HealthChecks
@@ -122,6 +122,7 @@ class Lifecycle:
 
     async def ask(self, container: Container, **fields: Any) -> None:
         """Change the record; durable when it returns, and one generation on."""
+        expect.check(container.id, container.generation)
         changed = {**container.record, **fields, "generation": container.generation + 1}
         await asyncio.to_thread(self._store.save, changed)
         container.record = changed
