@@ -1,0 +1,1 @@
+"""Tar archives, read and written by our own code; no file system."""
