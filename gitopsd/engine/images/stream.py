@@ -119,9 +119,10 @@ class Stream:
                     if self._is_closed:
                         return
         except (zlib.error, lzma.LZMAError, ValueError, OSError, EOFError, MemoryError) as error:
-            self._pieces.put(
-                error if isinstance(error, (BadArchive, OSError)) and error.args else BadArchive(f"damaged data: {error}")
-            )
+            is_ours = isinstance(error, BadArchive) or (
+                isinstance(error, OSError) and error.errno
+            )  # bz2 says OSError of bad data
+            self._pieces.put(error if is_ours else BadArchive(f"damaged data: {error}"))
         except BaseException as error:  # noqa: BLE001  it is raised in `read`
             self._pieces.put(error)
 

@@ -31,7 +31,7 @@ class Decompressor:
         self._stream = ctypes.c_void_p(self._library.ZSTD_createDStream())
         self._library.ZSTD_DCtx_setParameter(self._stream, _D_WINDOW_LOG_MAX, _WINDOW_LOG_MAX)
         self._room = ctypes.create_string_buffer(piece_bytes)
-        self._is_between_frames = True
+        self._is_between_frames = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What comes out of these bytes, piece by piece."""
@@ -66,7 +66,7 @@ class _FromStandardLibrary:
         self._piece_bytes = piece_bytes
         self._options: Any = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
         self._frame: Any = zstd.ZstdDecompressor(options=self._options)
-        self._is_between_frames = True
+        self._is_between_frames = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data or not self._frame.needs_input:

@@ -205,7 +205,8 @@ class Reader:
         header = self._exactly(BLOCK_BYTES)
         if header == _ZERO:
             return None
-        said = _number(header[148:156], "checksum")
+        digits = header[148:156].strip(b" \0")
+        said = int(digits, 8) if digits.isdigit() and not set(digits) & set(b"89") else -1
         computed = sum(header) - sum(header[148:156]) + 256
         if said != computed:
             signed = sum(byte - 256 if byte > 127 else byte for byte in header[:148] + header[156:]) + 256
