@@ -62,7 +62,7 @@ def main() -> None:
                     diff_id = stream.finish()
                 times: dict[str, list[float]] = {"ours": [], "tar": []}
                 for _ in range(5):
-                    for name in times:
+                    for name in ("ours", "tar"):
                         target = folder / "target"
                         target.mkdir()
                         began = time.perf_counter()
