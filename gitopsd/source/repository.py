@@ -22,6 +22,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _ASK_TIMEOUT_S = 60.0
 _FETCH_TIMEOUT_S = 1800.0
 _MOST_PACKS = 40
+_STALE_NS = 3600 * 10**9  # of a lock that Git left when it was killed; no call of ours takes that long
 _BROKEN = (GitError, ODBError, ValueError, OSError)
 
 
@@ -173,12 +175,11 @@ class Repository:
     def _bring(self, mirror: Path) -> bool:
         """Fetches into a new namespace of `mirror` and makes it the current one."""
         before = self._known()
-        number = int(before["namespace"]) + 1
-        space = f"refs/gitopsd/{number}"
         if not mirror.exists():
             self._outside().init("--bare", "--quiet", "--template=", "--", str(mirror))
         git = command_in(mirror, self._home, self._ssh)
-        _drop_all_but(git, before["namespace"])
+        number = max(before["namespace"], *_namespaces(git, mirror)) + 1
+        space = f"refs/gitopsd/{number}"
         head = self._ask_head()
         wanted = [f"+refs/heads/*:{space}/heads/*", f"+refs/tags/*:{space}/tags/*", *([f"+HEAD:{space}/head"] if head else [])]
         flags = ["--quiet", "--atomic", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
@@ -223,6 +224,9 @@ class Repository:
 
     def _tidy(self, git: Git, number: int) -> None:
         """Drops the namespaces before this one, and repacks when there are many packs."""
+        stale = self._mirror / "packed-refs.lock"
+        if stale.exists() and time.time_ns() - stale.stat().st_mtime_ns > _STALE_NS:
+            stale.unlink(missing_ok=True)
         _drop_all_but(git, number)
         if len(list((self._mirror / "objects" / "pack").glob("*.pack"))) > _MOST_PACKS:
             git.gc("--quiet", kill_after_timeout=_FETCH_TIMEOUT_S)
@@ -286,6 +290,13 @@ class Repository:
 def _references(git: Git, prefix: str) -> dict[str, str]:
     said = git.for_each_ref("--format=%(objectname) %(refname)", "--", prefix)
     return {name: commit for commit, _, name in (line.partition(" ") for line in str(said).splitlines())}
+
+
+def _namespaces(git: Git, mirror: Path) -> list[int]:
+    """Numbers that are or were in use: a fetch that was killed leaves lock files, which a new number does not meet."""
+    names = [name.split("/")[2] for name in _references(git, "refs/gitopsd")]
+    names += [path.name for path in (mirror / "refs" / "gitopsd").glob("*")]
+    return [0, *(int(name) for name in names if name.isdecimal())]
 
 
 def _drop_all_but(git: Git, number: int) -> None:

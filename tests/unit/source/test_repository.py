@@ -70,7 +70,22 @@ def test_branches_tags_and_commits_are_found_by_the_names_people_use(upstream, m
 
 @pytest.mark.parametrize(
     "reference",
-    ["nosuch", "--output=x", "-x", "main..v1", "main^{tree}", "main:a", "a b", "a\nb", "@{-1}", "main~1", "", "/main", "x.lock", "0" * 40],
+    [
+        "nosuch",
+        "--output=x",
+        "-x",
+        "main..v1",
+        "main^{tree}",
+        "main:a",
+        "a b",
+        "a\nb",
+        "@{-1}",
+        "main~1",
+        "",
+        "/main",
+        "x.lock",
+        "0" * 40,
+    ],
 )
 def test_a_name_that_is_none_is_refused_with_the_branches(upstream, mirrored, reference):
     upstream.commit({"a": "1"})

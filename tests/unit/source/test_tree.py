@@ -19,7 +19,7 @@ def planted(upstream):
     (upstream.path / "passwd").symlink_to("/etc/passwd")
     (upstream.path / "linked").symlink_to("stacks")
     (upstream.path / "out").symlink_to("../../etc")
-    (upstream.path / "é\t\"x").write_text("odd name")
+    (upstream.path / 'é\t"x').write_text("odd name")
     upstream.commit({})
     return upstream
 
@@ -33,8 +33,8 @@ def tree(request, planted, mirrored):
 
 
 def test_files_are_listed_and_read(tree):
-    assert tree.paths() == ("linked", "out", "passwd", "run", "stacks/shop.yaml", "é\t\"x")
-    assert tree.read("é\t\"x") == b"odd name"
+    assert tree.paths() == ("linked", "out", "passwd", "run", "stacks/shop.yaml", 'é\t"x')
+    assert tree.read('é\t"x') == b"odd name"
     assert (tree.mode("run"), tree.mode("stacks/shop.yaml"), tree.mode("passwd")) == (0o100755, 0o100644, 0o120000)
 
 
