@@ -1,0 +1,152 @@
+"""The fleet file: `gitopsd.yaml` to `model.Fleet`.  [pure]
+
+In: its text.  Out: the fleet, or Errors with all that is wrong with it, and then nothing at all happens to the fleet.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any, Literal, cast
+
+from pydantic import ValidationError
+
+from gitopsd.model.constraint import parse_constraint
+from gitopsd.model.errors import Errors
+from gitopsd.model.fleet import EngineKind, Fleet, Host, Pairs, Registry, StackEntry
+from gitopsd.render.locate import Node, WrittenFloat, WrittenInt, parse_yaml
+from gitopsd.render.reading import Place, path_within
+from gitopsd.render.schema import fleet as schema
+from gitopsd.render.schema.form import Path, errors_of
+
+FLEET_FILE = "gitopsd.yaml"
+_WIDEST_POOL = 16  # docs/state.md: half of the pool is cut into host blocks of /21
+
+
+def read_fleet(text: str, file: str = FLEET_FILE) -> Fleet:
+    """The fleet that the text describes."""
+    node = parse_yaml(text, file)
+    try:
+        form = schema.FleetFile.model_validate(node.plain())
+    except ValidationError as error:
+        raise Errors(errors_of(error, schema.FleetFile, node, file)) from None
+    place = Place(file, node)
+    fleet = Fleet(
+        name=form.name,
+        hosts=tuple(_host(name, host, place) for name, host in sorted(form.hosts.items())),
+        registry=_registry(form.registry),
+        stacks=tuple(_entry(name, entry, form, place) for name, entry in sorted(form.stacks.items())),
+        pool=_pool(form.network.pool, place),
+        known_hosts=form.ssh.known_hosts,
+        poll_s=form.intervals.poll / 10**9,
+        drift_s=form.intervals.drift / 10**9,
+    )
+    _check_jumps(form, place)
+    for key, seconds in (("poll", fleet.poll_s), ("drift", fleet.drift_s)):
+        if seconds < 1:
+            place.say(("intervals", key), "bad-value", "is shorter than a second")
+    if place.errors:
+        raise place.all_errors()
+    return fleet
+
+
+def values_of(entry: StackEntry) -> dict[str, Any]:
+    """What the stack file sees by name. Numbers keep how they were written."""
+    return {name: json.loads(text, parse_int=WrittenInt.of, parse_float=WrittenFloat.of) for name, text in entry.values}
+
+
+def _registry(form: schema.Registry) -> Registry:
+    return Registry(form.address, form.embedded, tuple(sorted(form.mirrors.items())), tuple(sorted(form.insecure)))
+
+
+def _host(name: str, form: schema.Host, place: Place) -> Host:
+    return Host(
+        name=name,
+        address=form.address,
+        user=form.user,
+        port=form.port,
+        key=form.key,
+        host_keys=tuple(" ".join(key.split()[:2]) for key in form.host_key),
+        jump=form.jump,
+        labels=tuple(sorted(form.labels.items())),
+        engine=cast("EngineKind", form.engine),
+        maintenance=form.maintenance,
+        where=place.where("hosts", name),
+    )
+
+
+def _entry(name: str, form: schema.StackEntry, fleet: schema.FleetFile, place: Place) -> StackEntry:
+    path: Path = ("stacks", name)
+    file = form.file
+    try:
+        file = path_within("", form.file)
+    except ValueError as error:
+        place.say((*path, "file"), "bad-path", f'"{form.file}" {error}')
+    for at, host in enumerate(form.hosts or []):
+        if host not in fleet.hosts:
+            known = ", ".join(sorted(fleet.hosts))
+            place.say((*path, "hosts", at), "unknown-host", f'"{host}" is no host of the fleet', f"hosts: {known}")
+    for at, constraint in enumerate(form.constraints):
+        try:
+            parse_constraint(constraint)
+        except ValueError as error:
+            place.say((*path, "constraints", at), "bad-constraint", str(error))
+    return StackEntry(
+        name=name,
+        file=file,
+        hosts=tuple(sorted(set(form.hosts or []))),
+        constraints=tuple(form.constraints),
+        deploy=cast("Literal['auto', 'manual']", form.deploy),
+        drift=cast("Literal['heal', 'notify', 'off']", form.drift),
+        values=_values(place.node.mapping["stacks"].mapping[name].mapping.get("values")),
+        where=place.where("stacks", name),
+    )
+
+
+def _values(node: Node | None) -> Pairs:
+    """Each value as a JSON text, numbers as they were written."""
+    return tuple(sorted((name, _json(value)) for name, value in (node.mapping if node else {}).items()))
+
+
+def _json(node: Node) -> str:
+    if node.is_mapping:
+        return "{" + ",".join(f"{json.dumps(key)}:{_json(member)}" for key, member in sorted(node.mapping.items())) + "}"
+    if node.is_list:
+        return "[" + ",".join(_json(item) for item in node.items) + "]"
+    text = str(getattr(node.value, "text", ""))
+    return text if _is_json_number(text) else json.dumps(node.value, ensure_ascii=False)
+
+
+def _is_json_number(text: str) -> bool:
+    try:
+        return bool(text) and isinstance(json.loads(text), (int, float))
+    except ValueError:
+        return False
+
+
+def _pool(written: str, place: Place) -> str:
+    try:
+        pool = ipaddress.IPv4Network(written)
+    except ValueError as error:
+        place.say(("network", "pool"), "bad-value", f'"{written}" is no IPv4 network: {error}')
+        return written
+    if pool.prefixlen > _WIDEST_POOL:
+        place.say(("network", "pool"), "bad-value", f"{pool} is too small; expected a /{_WIDEST_POOL} or larger")
+    elif not pool.is_private:
+        place.say(("network", "pool"), "bad-value", f"{pool} is not private", "expected a part of 10.0.0.0/8 or 172.16.0.0/12")
+    return str(pool)
+
+
+def _check_jumps(form: schema.FleetFile, place: Place) -> None:
+    """Each way to a host must end."""
+    for name, host in form.hosts.items():
+        if host.jump and host.jump not in form.hosts:
+            place.say(("hosts", name, "jump"), "unknown-host", f'"{host.jump}" is no host of the fleet')
+            continue
+        seen = [name]
+        following = host.jump
+        while following in form.hosts and following not in seen:
+            seen.append(following)
+            following = form.hosts[following].jump
+        if following == name:
+            place.say(("hosts", name, "jump"), "cycle", f"goes round: {' -> '.join([*seen, name])}")

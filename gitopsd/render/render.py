@@ -1,0 +1,102 @@
+"""A revision to what it says: the fleet and each of its stacks.
+
+In: a Revision.  Out: `Rendered`.
+
+Rule 1: a stack file that is wrong blocks its stack and no other; a fleet file that is wrong is an error for all, and nothing moves.
+Rule 2: all errors of a file are reported together.
+
+This runs in the process that calls it. Strangers' files go through `Renderer` (pool.py), which does the same in a child with limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from gitopsd.model.errors import Errors, GitopsdError, Where
+from gitopsd.model.fleet import Fleet, StackEntry
+from gitopsd.model.rendered import Rendered
+from gitopsd.model.revision import Revision, Tree
+from gitopsd.model.stack import BlockedStack, Stack
+from gitopsd.render.compose import read_stack
+from gitopsd.render.fleet import FLEET_FILE, read_fleet, values_of
+from gitopsd.render.interpolate import interpolate
+from gitopsd.render.locate import parse_yaml
+from gitopsd.render.reading import Place, Reader
+from gitopsd.render.schema.form import errors_of
+from gitopsd.render.schema.stack import StackFile
+from gitopsd.render.template import render_template
+
+TEMPLATE = ".j2"
+
+
+def render(revision: Revision) -> Rendered:
+    """The fleet and stacks of a revision. Raises Errors when the fleet file is wrong."""
+    fleet = render_fleet(revision.tree)
+    stacks: list[Stack] = []
+    blocked: list[BlockedStack] = []
+    for entry in fleet.stacks:
+        try:
+            stacks.append(render_stack(revision.tree, entry))
+        except Errors as error:
+            blocked.append(BlockedStack(entry.name, tuple(str(each) for each in error.errors)))
+    return Rendered(fleet, tuple(stacks), tuple(blocked))
+
+
+def render_fleet(tree: Tree) -> Fleet:
+    """The fleet file of a tree; Errors when it is missing or wrong."""
+    try:
+        text = Reader(tree).text(FLEET_FILE)
+    except GitopsdError as error:
+        raise Errors([error.at(Where(file=FLEET_FILE))]) from None
+    return read_fleet(text)
+
+
+def render_stack(tree: Tree, entry: StackEntry) -> Stack:
+    """One stack of a tree; Errors with all that is wrong with its file."""
+    reader = Reader(tree)
+    values = values_of(entry)
+    try:
+        text = stack_text_of(reader, entry)
+    except GitopsdError as error:
+        if error.code not in ("too-large", "bad-text"):
+            error.where = replace(entry.where, key=f"stacks.{entry.name}.file")
+        raise Errors([error]) from None
+    try:
+        stack = _read(text, entry, values, reader)
+    except Errors as caught:
+        if entry.file.endswith(TEMPLATE):
+            for error in caught.errors:
+                line = f"line {error.where.line} is of what the template gave; gitopsd render --text shows it"
+                error.hint = f"{error.hint}; {line}" if error.hint else line
+        raise
+    return replace(stack, hosts=entry.hosts, constraints=entry.constraints, read=reader.files)
+
+
+def _read(text: str, entry: StackEntry, values: Mapping[str, Any], reader: Reader) -> Stack:
+    place = Place(entry.file, parse_yaml(text, entry.file))
+    place.node = interpolate(place.node, values, entry.file, place.errors)
+    # What could not be filled in is not judged any further: the same key would be wrong a second time.
+    left_out = tuple(error.where.key or "" for error in place.errors)
+    stack = None
+    try:
+        form = StackFile.model_validate(place.node.plain())
+        stack = read_stack(form, entry.name, values, place, reader)
+    except ValidationError as caught:
+        place.errors += errors_of(caught, StackFile, place.node, entry.file)
+    if not stack or place.errors:
+        filled = place.errors[len(left_out) :]
+        place.errors[len(left_out) :] = [error for error in filled if not (error.where.key or "").startswith(left_out)]
+        raise place.all_errors()
+    return stack
+
+
+def stack_text_of(reader: Reader, entry: StackEntry) -> str:
+    """The text of a stack file, after its template was filled in if it is one."""
+    if entry.file.endswith(TEMPLATE):
+        reader.check_file(entry.file)
+        return render_template(entry.file, reader, values_of(entry))
+    return reader.text(entry.file)
