@@ -168,10 +168,8 @@ async def attach(engine: Engine, request: Request, names: dict[str, str]) -> Non
     wanted = {number for number, name in _STREAMS.items() if request.flag(name)}
     folder = engine.store.path(container.id, "log")
     position = logs.beginning(folder) if request.flag("logs") else await asyncio.to_thread(logs.end, folder)
-    exits = container.exits
+    ended = container.ended if container.state not in ("created", "restarting") else container.next_end
     stream = await request.hijack(*upgrade_headers(request, _MULTIPLEXED if "upgrade" in request.headers else _RAW))
-    ended = asyncio.Event()
-    watching = asyncio.ensure_future(_ended_after(engine, container, exits, ended))
     feeding = asyncio.ensure_future(_feed(container, stream, request.flag("stdin") and request.flag("stream")))
     try:
         async for records in logs.follow(engine.logs, folder, position, ended if request.flag("stream") else None):
@@ -179,19 +177,8 @@ async def attach(engine: Engine, request: Request, names: dict[str, str]) -> Non
     except ConnectionError:
         pass
     finally:
-        watching.cancel()
         feeding.cancel()
         stream.end()
-
-
-async def _ended_after(engine: Engine, container: Container, exits: int, ended: asyncio.Event) -> None:
-    """Set `ended` at the end of the present run, or of the next one if nothing runs yet."""
-    if container.exits == exits:
-        if container.ended.is_set() and container.state != "created":
-            ended.set()
-            return
-        await engine.containers.wait(container, "next-exit")
-    ended.set()
 
 
 async def _feed(container: Container, stream: Stream, wanted: bool) -> None:

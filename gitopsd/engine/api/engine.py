@@ -11,6 +11,7 @@ from gitopsd.engine.daemon.lifecycle import Lifecycle
 from gitopsd.engine.daemon.logs import LogWatch
 from gitopsd.engine.daemon.store import ContainerStore
 from gitopsd.engine.events.changes import Changes
+from gitopsd.engine.runtime.cgroups import Cgroups
 from gitopsd.engine.volumes.volumes import Volumes
 
 
@@ -20,6 +21,7 @@ class Engine:
     instance: str
     data_root: str
     exec_root: str
+    cgroups: Cgroups
     containers: Containers
     lifecycle: Lifecycle
     store: ContainerStore

@@ -45,7 +45,7 @@ class Router:
             response = json_response(error.body(), error.status)
         except (BodyTooLarge, PeerGone, ConnectionError):
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001  the caller gets 500, the log the rest
             _log.exception("%s %s", request.method, request.target)
             response = json_response({"message": f"{request.method} {request.path}: internal error, see the engine's log"}, 500)
         if response is not None:
@@ -122,7 +122,8 @@ def _unversioned(path: str) -> str:
         return path
     asked = (int(match[1]), int(match[2]))
     if asked < tuple(map(int, OLDEST.split("."))):
-        raise ApiError(400, f"client version {match[1]}.{match[2]} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a newer version")  # fmt: skip
+        advice = f"Minimum supported API version is {OLDEST}, please upgrade your client to a newer version"
+        raise ApiError(400, f"client version {match[1]}.{match[2]} is too old. {advice}")
     if asked > tuple(map(int, API_VERSION.split("."))):
         raise ApiError(400, f"client version {match[1]}.{match[2]} is too new. Maximum supported API version is {API_VERSION}")
     return match[3]

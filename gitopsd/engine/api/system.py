@@ -50,7 +50,7 @@ async def info(engine: Engine, request: Request, _: dict[str, str]) -> Response:
             "ContainersRunning": states.count("running"),
             "ContainersPaused": 0,
             "ContainersStopped": len(states) - states.count("running"),
-            "Images": engine.count_images(),
+            "Images": 0,
             "Driver": "overlay2",
             "DriverStatus": [["Backing Filesystem", "extfs"]],
             "DockerRootDir": engine.data_root,
@@ -67,8 +67,8 @@ async def info(engine: Engine, request: Request, _: dict[str, str]) -> Response:
             "NFd": len(os.listdir("/proc/self/fd")),
             "SystemTime": "",
             "LoggingDriver": "local",
-            "CgroupDriver": engine.cgroup_driver,
-            "CgroupVersion": engine.cgroup_version,
+            "CgroupDriver": "systemd" if engine.cgroups.needs_scope else "cgroupfs",
+            "CgroupVersion": str(engine.cgroups.layout.version),
             "KernelVersion": os.uname().release,
             "OperatingSystem": operating_system(),
             "OSVersion": "",
@@ -110,7 +110,7 @@ def architecture() -> str:
 def operating_system() -> str:
     try:
         with open("/etc/os-release", encoding="utf-8") as file:
-            values = dict(line.strip().partition("=")[::2] for line in file if "=" in line)
+            values: dict[str, str] = {name: value.strip() for name, _, value in (line.partition("=") for line in file)}
     except OSError:
         return "Linux"
     return values.get("PRETTY_NAME", "Linux").strip('"')

@@ -112,7 +112,6 @@ def _take_end(container: Container, end: Json) -> None:
     container.state, container.run = "exited", end["run"]
     container.exit_code, container.oom_killed, container.error = end["exit_code"], end["oom_killed"], end["error"]
     container.started, container.finished = end.get("started", 0), end["finished"]
-    container.exits = 1
 
 
 async def _join(lifecycle: Lifecycle, container: Container, path: str, kept: Optional[Json]) -> bool:

@@ -44,9 +44,15 @@ class Container:
         self.ended = asyncio.Event()
         self.ended.set()
         self.removed = asyncio.Event()
-        self.exits = 0
-        """How often it has ended, so that who waits for the next end can tell."""
+        self.next_end = asyncio.Event()
+        """Set at the next end, or failed start; then there is a new one."""
         self.execs: set[str] = set()
+
+    def mark_ended(self) -> None:
+        """Wake who waits: nothing runs, and a run, or an attempt at one, is over."""
+        self.ended.set()
+        self.next_end.set()
+        self.next_end = asyncio.Event()
 
     @property
     def id(self) -> str:

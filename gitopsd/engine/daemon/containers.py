@@ -246,25 +246,12 @@ class Containers:
         if condition == "removed":
             await container.removed.wait()
         elif condition == "next-exit":
-            await self._next_end(container)
+            await container.next_end.wait()
         elif condition in ("", "not-running"):
             await container.ended.wait()
         else:
             raise ApiError(400, f'invalid condition: "{condition}"')
         return container.exit_code
-
-    async def _next_end(self, container: Container) -> None:
-        exits = container.exits
-        while container.exits == exits and not container.removed.is_set():
-            if container.ended.is_set():
-                waits = {asyncio.ensure_future(event.wait()) for event in (container.running, container.removed)}
-            else:
-                waits = {asyncio.ensure_future(container.ended.wait())}
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for waiting in waits:
-                    waiting.cancel()
 
     def _new_id(self) -> str:
         while True:

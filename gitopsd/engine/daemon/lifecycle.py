@@ -146,6 +146,9 @@ class Lifecycle:
                 container.exit_code = _code_of(error)
             await self._clean(container)
             await self.ask(container, should_run=False)
+            container.mark_ended()
+            if container.host_config["AutoRemove"]:
+                self.forget(container)
             if isinstance(error, (MonitorError, MonitorGone, OSError)):
                 raise ApiError(_status_of(error), f"start container {container.name}: {error}") from error
             raise
@@ -303,8 +306,7 @@ class Lifecycle:
         policy = container.host_config["RestartPolicy"]
         again = restart.should_restart(policy, container.exit_code, container.stopping_by_user, container.restarts)
         container.state = "restarting" if again else "exited"
-        container.exits += 1
-        container.ended.set()
+        container.mark_ended()
         self._changes.bump()
         if again:
             container.delay_s = restart.next_delay(container.delay_s, ran_s)

@@ -1,0 +1,86 @@
+"""The daemon's parent where there is no systemd: starts it again when it dies, ends it when told to.
+
+It only waits, so there is little in it that could fail; the containers do not depend on it either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import Optional
+
+_FIRST_S, _MOST_S, _STEADY_S = 0.05, 10.0, 10.0
+
+
+def main(arguments: list[str]) -> int:
+    """`gitopsd-engine supervise [--detach] [--pid-file FILE] [--log FILE] -- daemon …`; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="gitopsd-engine supervise",
+        description="Run the daemon and start it again when it dies. For hosts without systemd.",
+        epilog="Example: gitopsd-engine supervise --detach --log /var/log/gitopsd-engine.log -- daemon --data-root /var/lib/gitopsd-engine",
+    )
+    parser.add_argument("--detach", action="store_true", help="go on in the background")
+    parser.add_argument("--pid-file", help="write the process id of the supervisor here")
+    parser.add_argument("--log", default=os.devnull, help="append the daemon's output to this file (with --detach)")
+    parser.add_argument("command", nargs="+", help="the daemon's words, behind --")
+    options = parser.parse_args(arguments)
+    if options.detach:
+        _detach(options.log)
+    if options.pid_file:
+        os.makedirs(os.path.dirname(options.pid_file), exist_ok=True)
+        with open(options.pid_file, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    return _supervise([*_own_command(), *options.command])
+
+
+def _own_command() -> list[str]:
+    """How this program was started: the zipapp, or the package."""
+    if sys.argv[0].endswith(".py"):
+        return [sys.executable, "-m", "gitopsd.engine.main"]
+    return [sys.executable, sys.argv[0]]
+
+
+def _detach(log: str) -> None:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+
+
+def _supervise(command: list[str]) -> int:
+    child: Optional[subprocess.Popen[bytes]] = None
+    is_ending = False
+
+    def end(number: int, _: Optional[FrameType]) -> None:
+        nonlocal is_ending
+        is_ending = True
+        if child is not None:
+            child.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    pause_s = _FIRST_S
+    while not is_ending:
+        began = time.monotonic()
+        child = subprocess.Popen(command)
+        code = child.wait()
+        if is_ending or code == 0:
+            return 0
+        if time.monotonic() - began > _STEADY_S:
+            pause_s = _FIRST_S
+        print(f"gitopsd-engine: the daemon ended with {code}, it starts again in {pause_s:g} s", file=sys.stderr, flush=True)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, _MOST_S)
+    return 0
