@@ -29,6 +29,8 @@ class ObservedContainer:
     started_at: str = ""
     replaces: str | None = None
     """The container whose place it takes at the transition, if it waits for one."""
+    said: ContainerSpec | None = None
+    """What it was created with; `spec` has what changes in place as it is now. None: the same."""
 
     @property
     def key(self) -> tuple[str, str, int]:

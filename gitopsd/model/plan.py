@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gitopsd.model.desired import BuildWant, ContainerSpec, DesiredContainer, DesiredNetwork, DesiredVolume
+from gitopsd.model.desired import BuildWant, ContainerSpec, DesiredContainer, DesiredNetwork, DesiredVolume, ImageChoice
 from gitopsd.model.errors import Where
 from gitopsd.model.revision import RevisionName
 
@@ -47,6 +47,8 @@ class Change:
     """One clause for a person: `image changed`, `removed from Git`, `stopped by hand`."""
     service: str | None = None
     replica: int = 0
+    cause: CauseKind = "git"
+    """Of the change as a whole; with fields, the weightiest of theirs: Git before an image before drift."""
     fields: tuple[FieldChange, ...] = ()
     effect: Effect = "none"
     id: str | None = None
@@ -75,7 +77,8 @@ Operation = Literal[
 
 @dataclass(frozen=True)
 class Step:
-    """One call on one host. `after` names the steps that must have succeeded; equal steps may run side by side.
+    """One call on one host. `after` names the steps that must have succeeded; equal steps may run side by side. Before the first
+    step of a stack that is neither `build` nor `send_image`, all of those of the stack have ended, on every host.
 
     `target` and `other` name containers by `id:<id>` for one that is there, or `step:<number>` for one that a step creates.
     """
@@ -96,6 +99,9 @@ class Step:
     volume: DesiredVolume | None = None
     spec: ContainerSpec | None = None
     build: BuildWant | None = None
+    image: ImageChoice | None = None
+    until: Literal["healthy", "completed"] = "healthy"
+    """What `wait_healthy` waits for; `completed`: it ended with exit code 0."""
     aliases: tuple[str, ...] = ()
     grace_ns: int = 0
 
@@ -116,7 +122,11 @@ class Plan:
     """Hosts that did not answer, and why."""
     blocked: tuple[tuple[str, str], ...] = ()
     """Stacks that are held where they are, and why."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """Guards that stand in the way: code and sentence. A person lifts one by its code."""
     notes: tuple[str, ...] = ()
+    unchanged: int = 0
+    """How many objects are as they should be."""
     version: int = PLAN_VERSION
 
     @property

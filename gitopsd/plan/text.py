@@ -1,0 +1,143 @@
+"""A plan as people read it.  [pure]
+
+A block a stack, with what is felt at its head; a line an object, with the reason; a line a field, old and new. Equal
+changes on several hosts or replicas are one block. The last line says it all once more, in numbers.
+
+Rule: only forms that fields.py made for showing get here, so a secret cannot.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gitopsd.model.plan import EFFECTS, Action, CauseKind, Change, Effect, FieldChange, Plan
+
+FELT: dict[Effect, str] = {"none": "nothing felt", "restart": "restart, no gap", "gap": "gap", "data_loss": "DATA LOSS"}
+_SIGNS: dict[Action, str] = {"create": "+", "in_place": "~", "replace": "~", "remove": "-", "retain": "=", "same": " "}
+_BY: dict[CauseKind, str] = {"drift": "changed by hand", "cascade": "", "git": "", "image": "", "leftover": "", "placement": ""}
+_WIDTH = 72
+
+
+def render_text(plan: Plan) -> str:
+    """The whole plan, ending in a newline."""
+    blocks = [_head(plan)]
+    for stack in sorted({change.stack for change in plan.changes}):
+        changes = tuple(change for change in plan.changes if change.stack == stack)
+        if any(change.action != "retain" for change in changes) or not plan.steps:
+            blocks.append(_stack(stack, changes, plan))
+    blocks.append("\n".join(_remarks(plan)))
+    blocks.append(_foot(plan))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def summary(plan: Plan) -> str:
+    """The plan in one line, for logs and history: `1 to create, 2 to replace`."""
+    counts = Counter(change.action for change in plan.changes)
+    words = (("create", "to create"), ("replace", "to replace"), ("in_place", "to change in place"), ("remove", "to remove"))
+    return ", ".join(f"{counts[action]} {word}" for action, word in words if counts[action]) or "nothing to do"
+
+
+def brief(plan: Plan) -> tuple[str, ...]:
+    """A line for each folded change, for logs."""
+    found: list[str] = []
+    for stack in sorted({change.stack for change in plan.changes}):
+        changes = [change for change in plan.changes if change.stack == stack and change.action != "retain"]
+        for names, hosts, change in _folded(changes):
+            found.append(f"{_SIGNS[change.action]} {_title(names, hosts, change)}: {_does(change)}")
+    return tuple(found)
+
+
+def _head(plan: Plan) -> str:
+    revision = f'  {plan.revision.short} "{plan.revision.subject}"' if plan.revision else ""
+    return f"plan {plan.id}{revision}"
+
+
+def _stack(stack: str, changes: tuple[Change, ...], plan: Plan) -> str:
+    found: set[Effect] = {change.effect for change in changes}
+    worst = max(found, key=EFFECTS.index)
+    is_removed = all(change.action in ("remove", "retain") and change.cause == "git" for change in changes)
+    felt = "removed from Git" if is_removed and any(change.kind == "container" for change in changes) else FELT[worst]
+    title = f"stack {stack}"
+    lines = [f"{title:<{_WIDTH}}{felt}"]
+    builds = [build for build in plan.builds if build.stack == stack]
+    lines += [f"  * image {build.stack}/{build.service}: built from {build.context} ({build.key[:12]})" for build in builds]
+    for names, hosts, change in _folded(changes):
+        lines.append(f"  {_SIGNS[change.action]} {_title(names, hosts, change)}: {_does(change)}")
+        lines += _fields(change.fields)
+    return "\n".join(lines)
+
+
+def _folded(changes: Iterable[Change]) -> list[tuple[tuple[str, ...], tuple[str, ...], Change]]:
+    """Names and hosts for each change that is the same for all of them."""
+    hosts: dict[tuple[str, Change], list[str]] = {}
+    for change in changes:
+        alike = replace(change, host="", id=None, generation=0, name="", replica=0)
+        hosts.setdefault((change.name, alike), []).append(change.host)
+    names: dict[tuple[tuple[str, ...], Change], list[str]] = {}
+    for (name, alike), where in hosts.items():
+        names.setdefault((tuple(sorted(where)), alike), []).append(name)
+    return [(tuple(sorted(found)), where, alike) for (where, alike), found in names.items()]
+
+
+def _title(names: tuple[str, ...], hosts: tuple[str, ...], change: Change) -> str:
+    plural = "s" if len(names) > 1 else ""
+    shown = ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} more"
+    return f"{change.kind}{plural} {shown} on {', '.join(hosts)}"
+
+
+def _does(change: Change) -> str:
+    words: dict[Action, str] = {
+        "create": "new",
+        "remove": "removed",
+        "retain": "kept",
+        "in_place": "changed in place",
+        "same": "same",
+    }
+    if change.action == "replace":
+        how = {"restart": "replaced, the new one first", "gap": "replaced, with a gap"}.get(change.effect, "replaced")
+    elif change.action == "in_place" and change.reason.startswith(("stopped", "failed", "created but")):
+        how = "started"
+    else:
+        how = words[change.action]
+    by_hand = " (drift)" if change.cause == "drift" else ""
+    return f"{how}; {change.reason}{by_hand}"
+
+
+def _fields(changed: tuple[FieldChange, ...]) -> list[str]:
+    width = max((len(item.path) for item in changed), default=0)
+    lines: list[str] = []
+    for item in changed:
+        remark = item.detail or _BY[item.cause]
+        old, new = _shown(item.old), _shown(item.new)
+        values = f"{old} -> {new}" if old != new else "(hidden), another value" if old == "(hidden)" else new
+        lines.append(f"      {item.path:<{width}}  {values}" + (f"   {remark}" if remark else ""))
+    return lines
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "(not set)"
+    return value if len(value) <= 60 else value[:57] + "..."
+
+
+def _remarks(plan: Plan) -> list[str]:
+    lines = [f"blocked   stack {stack}: {_first_line(why)}" for stack, why in plan.blocked]
+    lines += [f"unknown   host {host}: {_first_line(why)}" for host, why in plan.unknown]
+    lines += [f"refused   {code}: {sentence}" for code, sentence in plan.refused]
+    return lines + [f"note      {note}" for note in plan.notes]
+
+
+def _first_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _foot(plan: Plan) -> str:
+    if plan.is_empty:
+        kept = sum(change.action == "retain" for change in plan.changes)
+        volumes = f" {kept} volumes are kept that Git no longer names." if kept and plan.changes else ""
+        return f"Nothing to do: {plan.unchanged} objects are as they should be.{volumes}"
+    lost = sum(change.effect == "data_loss" for change in plan.changes)
+    built = f"  Build {len({build.key for build in plan.builds})}." if plan.builds else ""
+    return f"{summary(plan)}; {plan.unchanged} as they should be, {lost} data loss.{built}"
