@@ -111,6 +111,7 @@ def _notes(works: tuple[HostWork, ...], observed: Observed) -> tuple[str, ...]:
     ]
     strangers = Counter(host.host for host in observed.hosts for item in host.containers if item.stack is None)
     notes += [
-        f"host {host}: {count} containers are not of this fleet and are left alone" for host, count in sorted(strangers.items())
+        f"host {host}: {count} {'container is' if count == 1 else 'containers are'} not of this fleet and left alone"
+        for host, count in sorted(strangers.items())
     ]
     return tuple(notes)

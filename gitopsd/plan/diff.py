@@ -147,12 +147,12 @@ def _volumes(desired: HostDesired, observed: HostObserved, stacks: tuple[str, ..
             FieldChange(d.path, d.old, d.new, "git", "none") for d in fields.differences(fields.VOLUME, found.spec, wanted.spec)
         )
         if changed and found.stack == wanted.stack:
-            reason = f"{_listed(changed)} changed; its data is worth more, so it stays as it is"
+            reason = f"kept as it is, with its data: {_listed(changed)} of a volume cannot change"
             change = replace(change, action="retain", reason=reason, fields=changed)
         work.append(VolumeWork(replace(change, generation=found.generation), wanted, found))
     for name, found in sorted(there.items()):
         if found.stack in stacks and name not in wanted_names:
-            reason = "no longer in Git; its data is kept"
+            reason = "kept with its data, though Git no longer names it"
             change = Change(desired.host, found.stack or "", "volume", name, "retain", reason, generation=found.generation)
             work.append(VolumeWork(change, None, found))
     return tuple(work)
@@ -218,7 +218,7 @@ def _one(context: _Context, found: list[ObservedContainer]) -> list[ContainerWor
             ContainerWork(replace(change, id=fitting.id, generation=fitting.generation), "promote", wanted, next=fitting),
             *leftovers,
         ]
-    reason = "missing: removed by hand" if context.before else "not there yet"
+    reason = "removed by hand" if context.before else "not there yet"
     change = replace(change, action="create", reason=reason, cause="drift" if context.before else "git")
     return [ContainerWork(change, "create", wanted), *leftovers]
 
@@ -327,6 +327,8 @@ def _differing(container: ObservedContainer, wanted: DesiredContainer) -> dict[s
 def _is_replacing(path: str, change: fields.Difference | FieldChange) -> bool:
     if path.startswith("networks."):
         return change.old is not None and change.new is not None  # other aliases: not without a gap in place
+    if path in ("mem_limit", "cpus") and change.new is None:
+        return True  # to Docker's update a 0 means: as it was
     head = path.split(".", 1)[0]
     return next(field.change for field in fields.CONTAINER if field.path == head) == "replace"
 

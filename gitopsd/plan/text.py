@@ -89,20 +89,17 @@ def _title(names: tuple[str, ...], hosts: tuple[str, ...], change: Change) -> st
 
 def _does(change: Change) -> str:
     words: dict[Action, str] = {
-        "create": "new",
+        "create": "new" if change.cause == "git" else "made again",
         "remove": "removed",
         "retain": "kept",
-        "in_place": "changed in place",
+        "in_place": "started" if change.reason.startswith(("stopped", "failed", "created but")) else "changed in place",
+        "replace": {"restart": "replaced, the new one first", "gap": "replaced, with a gap"}.get(change.effect, "replaced"),
         "same": "same",
     }
-    if change.action == "replace":
-        how = {"restart": "replaced, the new one first", "gap": "replaced, with a gap"}.get(change.effect, "replaced")
-    elif change.action == "in_place" and change.reason.startswith(("stopped", "failed", "created but")):
-        how = "started"
-    else:
-        how = words[change.action]
     by_hand = " (drift)" if change.cause == "drift" else ""
-    return f"{how}; {change.reason}{by_hand}"
+    if change.reason in ("not there yet", "removed from Git") or change.action == "retain":  # they say it all
+        return "new" if change.action == "create" else change.reason
+    return f"{words[change.action]}; {change.reason}{by_hand}"
 
 
 def _fields(changed: tuple[FieldChange, ...]) -> list[str]:
