@@ -127,7 +127,7 @@ def _read_host(host: Json) -> Json:
         "CapAdd": _texts(host, "CapAdd", "HostConfig."),
         "CapDrop": _texts(host, "CapDrop", "HostConfig."),
         "CgroupnsMode": "private",
-        "Dns": _texts(host, "Dns", "HostConfig."),
+        "Dns": [],
         "DnsOptions": _texts(host, "DnsOptions", "HostConfig."),
         "DnsSearch": _texts(host, "DnsSearch", "HostConfig."),
         "ExtraHosts": _texts(host, "ExtraHosts", "HostConfig."),

@@ -1,42 +1,227 @@
-"""Containers and networks: who belongs where, with which addresses, names and published ports."""
+"""Containers and networks: who belongs where, with which addresses, names and published ports.
+
+What the record asks for becomes endpoints at a start (`allocate`, `attach`, `publish`) and goes at the end (`release`). Networks itself is synchronous, so
+each step runs in a thread; names are answered on the event loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import socket
+from typing import Callable, Optional
 
-from gitopsd.dockerapi.values import Json
+from gitopsd.dockerapi.errors import ApiError
+from gitopsd.dockerapi.values import Json, mapping, texts
 from gitopsd.engine.daemon.container import Container
+from gitopsd.engine.daemon.monitorlink import MonitorLink
+from gitopsd.engine.networks import ports
+from gitopsd.engine.networks.dns import Resolver
+from gitopsd.engine.networks.endpoint import Attachment, Endpoint
+from gitopsd.engine.networks.networks import Moved, Networks, Running
+from gitopsd.engine.networks.ports import PortRequest, Reservation
+from gitopsd.engine.runtime import messages
+
+_RESOLVER = "127.0.0.11"
+_SOCKETS = ("route", "netfilter", "dns-udp", "dns-tcp")
 
 
 class Connections:
+    """`find(id)` gives a container, None when there is none."""
+
+    def __init__(self, networks: Networks, resolver: Resolver, find: Callable[[str], Optional[Container]]) -> None:
+        self.networks = networks
+        self._resolver = resolver
+        self._find = find
+        self._reserved: dict[str, list[Reservation]] = {}
+        self._adopted: list[Running] = []
+
     def plan(self, host: Json, endpoints: dict[str, Json]) -> dict[str, Json]:
-        return {}
+        """The `networks` of a record: name to its id, aliases and address asked for; the first one is NetworkMode's. ApiError 404, 400."""
+        mode = host["NetworkMode"]
+        mode = "bridge" if mode == "default" else mode
+        planned: dict[str, Json] = {}
+        for name in [mode, *endpoints]:
+            network = self.networks.find(name)
+            if network.name in planned:
+                continue
+            given = endpoints.get(name) or endpoints.get(network.name) or endpoints.get(network.id) or {}
+            aliases = texts(given, "Aliases")
+            if aliases and network.is_predefined:
+                raise ApiError(400, f"network-scoped alias is supported only for containers in user defined networks, not in {network.name}")
+            planned[network.name] = {"network": network.id, "aliases": aliases, "ipam": mapping(given, "IPAMConfig")}
+        if len(planned) > 1 and {"host", "none"} & set(planned):
+            raise ApiError(400, f"create container: network {mode} cannot be joined together with others")
+        return planned
 
-    async def allocate(self, container: Container) -> dict[str, Json]:
-        return {}
+    def waits(self, container: Container) -> bool:
+        """Whether it holds back for a transition: the container that it replaces runs."""
+        replaced = container.record["replaces"] and self._find(container.record["replaces"])
+        return bool(replaced and replaced.is_running)
 
-    def write_etc(self, container: Container, folder: str, endpoints: dict[str, Json]) -> dict[str, str]:
-        """Write hosts, hostname and resolv.conf; file name to its path."""
+    # a container's run
+
+    async def allocate(self, container: Container) -> None:
+        """Choose addresses, reserve ports. ApiError, with nothing taken."""
+        await asyncio.to_thread(self._allocate, container, self.waits(container))
+
+    def _allocate(self, container: Container, waits: bool) -> None:
+        attachments = [attachment(name, asked) for name, asked in container.record["networks"].items()]
+        self._show(container, self.networks.allocate(container.id, container.name, attachments, not waits))
+        if waits:
+            return
+        reserved = self.networks.reserve(container.id, port_requests(container))
+        self._reserved[container.id] = reserved
+        container.ports = ports.show(reservation.port for reservation in reserved)
+
+    def _show(self, container: Container, endpoints: tuple[Endpoint, ...]) -> None:
+        names = {asked["network"]: name for name, asked in container.record["networks"].items()}
+        container.endpoints = {
+            names[endpoint.network]: {"network": endpoint.network, "id": endpoint.id, "address": endpoint.address,
+                                      "prefix": endpoint.prefix, "gateway": endpoint.gateway, "mac": endpoint.mac}
+            for endpoint in endpoints
+        }  # fmt: skip
+
+    def write_etc(self, container: Container, folder: str) -> dict[str, str]:
+        """Write hosts, hostname and resolv.conf below the container's folder; name to path. For the host's network: the host's own."""
+        host, hostname = container.host_config, container.config["Hostname"]
+        if host["NetworkMode"] == "host":
+            return {name: f"/etc/{name}" for name in ("hosts", "hostname", "resolv.conf") if os.path.exists(f"/etc/{name}")}
+        lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+        lines += [f"{address}\t{name}" for name, _, address in (entry.partition(":") for entry in host["ExtraHosts"])]
+        lines += [f"{endpoint['address']}\t{hostname}" for endpoint in container.endpoints.values()]
+        texts_of = {"hosts": "\n".join(lines) + "\n", "hostname": f"{hostname}\n", "resolv.conf": self._resolv_conf(container)}
         written: dict[str, str] = {}
-        for name, text in (
-            ("hosts", "127.0.0.1\tlocalhost\n"),
-            ("hostname", container.config["Hostname"] + "\n"),
-            ("resolv.conf", ""),
-        ):
-            path = os.path.join(folder, "etc", name)
-            with open(path, "w", encoding="utf-8") as file:
+        for name, text in texts_of.items():
+            written[name] = os.path.join(folder, "etc", name)
+            with open(written[name], "w", encoding="utf-8") as file:
                 file.write(text)
-            written[name] = path
+            os.chmod(written[name], 0o644)
+        os.chmod(os.path.join(folder, "etc"), 0o711)
         return written
 
+    def _resolv_conf(self, container: Container) -> str:
+        if not container.endpoints:
+            return ""
+        search, options = container.host_config["DnsSearch"], container.host_config["DnsOptions"]
+        lines = [f"nameserver {_RESOLVER}", *([f"search {' '.join(search)}"] if search else [])]
+        return "\n".join([*lines, f"options {' '.join(options or ['ndots:0'])}"]) + "\n"
+
     async def attach(self, container: Container, sockets: dict[str, int]) -> None:
-        for descriptor in sockets.values():
-            os.close(descriptor)
+        """Give a prepared container its interfaces, before its program runs; its sockets are taken over."""
+        if not sockets:
+            return
+        opened = {name: socket.socket(fileno=descriptor) for name, descriptor in sockets.items()}
+        try:
+            await asyncio.to_thread(self.networks.attach, container.id, opened)
+        except BaseException:
+            for sock in opened.values():
+                sock.close()
+            raise
+        self._resolver.add(container.id, opened["dns-udp"], opened["dns-tcp"])
+        reserved = self._reserved.pop(container.id, [])
+        if reserved and container.monitor is not None:
+            names = [socket_name(reservation) for reservation in reserved]
+            await container.monitor.ask("take-sockets", [reservation.socket.fileno() for reservation in reserved], names=names)
+        for reservation in reserved:
+            reservation.socket.close()
 
-    async def publish(self, container: Container) -> None: ...
+    async def publish(self, container: Container) -> None:
+        """Lead the published ports to it, from now on."""
+        if container.ports:
+            await asyncio.to_thread(self.networks.publish, container.id, ports.read_shown(container.ports))
 
-    async def release(self, container: Container) -> None: ...
+    async def release(self, container: Container) -> None:
+        """Take it out of everything; safe when it has nothing."""
+        for reservation in self._reserved.pop(container.id, []):
+            reservation.socket.close()
+        self._resolver.remove(container.id)
+        await asyncio.to_thread(self.networks.release, container.id)
 
-    async def adopt(self, container: Container) -> None: ...
+    # a daemon that starts
 
-    def renamed(self, container: Container) -> None: ...
+    async def adopt(self, container: Container) -> None:
+        """Take the sockets of a container that runs; `start` then makes the networks know it."""
+        attachments = tuple(attachment(name, asked) for name, asked in container.record["networks"].items())
+        if container.monitor is None or container.host_config["NetworkMode"] == "host":
+            return
+        _, descriptors = await container.monitor.ask_for("give-sockets", names=list(_SOCKETS))
+        sockets = {name: socket.socket(fileno=descriptor) for name, descriptor in zip(_SOCKETS, descriptors)}
+        shown = ports.read_shown(container.ports)
+        self._adopted.append(Running(container.id, container.name, attachments, sockets, shown, not self.waits(container)))
+
+    async def start(self) -> None:
+        """Make the kernel what it should be, with all that was adopted, and answer look-ups."""
+        await asyncio.to_thread(self.networks.start, self._adopted)
+        for running in self._adopted:
+            self._resolver.add(running.container, running.sockets["dns-udp"], running.sockets["dns-tcp"])
+        self._adopted.clear()
+
+    # changes while it runs
+
+    def renamed(self, container: Container) -> None:
+        self.networks.rename(container.id, container.name)
+
+    async def connect(self, container: Container, name: str, asked: Json) -> None:
+        await asyncio.to_thread(self.networks.connect, container.id, attachment(name, asked))
+        self._show(container, self.networks.endpoints(container.id))
+
+    async def disconnect(self, container: Container, name: str) -> None:
+        await asyncio.to_thread(self.networks.disconnect, container.id, container.record["networks"][name]["network"])
+        self._show(container, self.networks.endpoints(container.id))
+
+    async def move(self, old: Container, new: Container, old_name: str, new_name: str) -> Moved:
+        """Ports and names from one to the other (docs/engine-api.md). Reservations first, so that a port is held at every moment."""
+        names = [name for name in await _held(old) if name.startswith("port/")]
+        if names and old.monitor is not None and new.monitor is not None:
+            _, descriptors = await old.monitor.ask_for("give-sockets", names=names)
+            try:
+                await new.monitor.ask("take-sockets", descriptors, names=names)
+            finally:
+                messages.close_all(descriptors)
+        try:
+            moved = await asyncio.to_thread(self.networks.transition, old.id, new.id, port_requests(new), old_name, new_name)
+        except BaseException:
+            if names and new.monitor is not None:
+                with contextlib.suppress(Exception):
+                    await new.monitor.ask("drop-sockets", names=names)
+            raise
+        new.ports, old.ports = {**old.ports, **new.ports}, {}
+        return moved
+
+    async def drop_reservations(self, container: Container) -> None:
+        """Another monitor holds them now."""
+        if container.monitor is not None:
+            await container.monitor.ask("drop-sockets", names=[name for name in await _held(container) if name.startswith("port/")])
+
+
+async def _held(container: Container) -> list[str]:
+    if container.monitor is None:
+        return []
+    return texts(await hello(container.monitor), "sockets")
+
+
+async def hello(monitor: MonitorLink) -> Json:
+    return await monitor.ask("hello")
+
+
+def attachment(name: str, asked: Json) -> Attachment:
+    """What a record asks of one network.  [pure]"""
+    return Attachment(asked["network"] or name, tuple(asked["aliases"]), asked["ipam"].get("IPv4Address", ""))
+
+
+def port_requests(container: Container) -> tuple[PortRequest, ...]:
+    """The ports that a container publishes.  [pure]"""
+    bindings: Json = dict(container.host_config["PortBindings"])
+    if container.host_config["PublishAllPorts"]:
+        bindings = {**{port: [{}] for port in container.config["ExposedPorts"]}, **bindings}
+    if container.host_config["NetworkMode"] in ("host", "none"):
+        return ()
+    return ports.read_bindings(f"start container {container.name}", bindings)
+
+
+def socket_name(reservation: Reservation) -> str:
+    """How a monitor calls the socket that reserves a port (docs/monitor-protocol.md).  [pure]"""
+    port = reservation.port
+    return f"port/{port.protocol}/{port.host_address}/{port.host_port}"

@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional, Protocol
 
 from gitopsd.dockerapi import create
 from gitopsd.dockerapi.errors import ApiError
-from gitopsd.dockerapi.values import Json, mapping
+from gitopsd.dockerapi.values import Json, mapping, texts
 from gitopsd.engine.daemon import expect, naming, spec, views
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.container import RECORD_VERSION, Container
@@ -188,15 +188,54 @@ class Containers:
         if name == container.name:
             raise ApiError(400, "Renaming a container with the same name as its current name")
         async with container.lock:
-            old = container.name
+            await self.take_name(container, name)
+
+    async def take_name(self, container: Container, name: str, **fields: Any) -> None:
+        """Rename under the lock that the caller holds, with other changes of the record; durable when it returns."""
+        old = container.name
+        if name != old:
             self._reserve_name(name, container.id)
-            try:
-                await self._lifecycle.ask(container, name=name)
-            except BaseException:
+        try:
+            await self._lifecycle.ask(container, name=name, **fields)
+        except BaseException:
+            if name != old:
                 del self._names[name]
-                raise
+            raise
+        if name != old:
             del self._names[old]
             self._connections.renamed(container)
+
+    async def connect(self, container: Container, network: str, asked: Json) -> None:
+        """Connect to a network, running or not. Durable when it returns."""
+        async with container.lock:
+            found = self._connections.networks.find(network)
+            if found.name in container.record["networks"]:
+                raise ApiError(403, f"endpoint with name {container.name} already exists in network {found.name}")
+            if {"host", "none"} & set(container.record["networks"]):
+                raise ApiError(400, f"connect container {container.name} to network {found.name}: it has no network of its own")
+            entry = {"network": found.id, "aliases": texts(asked, "Aliases"), "ipam": mapping(asked, "IPAMConfig")}
+            if entry["aliases"] and found.is_predefined:
+                raise ApiError(400, "network-scoped alias is supported only for containers in user defined networks")
+            before = container.record["networks"]
+            await self._lifecycle.ask(container, networks={**before, found.name: entry})
+            if container.is_running:
+                try:
+                    await self._connections.connect(container, found.name, entry)
+                except BaseException:
+                    await self._lifecycle.ask(container, networks=before)
+                    raise
+                self._lifecycle.keep(container)
+
+    async def disconnect(self, container: Container, network: str) -> None:
+        async with container.lock:
+            found = self._connections.networks.find(network)
+            if found.name not in container.record["networks"]:
+                raise ApiError(403, f"container {container.id} is not connected to network {found.name}")
+            if container.is_running:
+                await self._connections.disconnect(container, found.name)
+                self._lifecycle.keep(container)
+            left = {name: asked for name, asked in container.record["networks"].items() if name != found.name}
+            await self._lifecycle.ask(container, networks=left)
 
     async def update(self, container: Container, body: Json) -> None:
         """Change limits and the restart policy in place."""

@@ -155,9 +155,9 @@ class Lifecycle:
 
     async def _launch(self, container: Container) -> None:
         folder = self._store.path(container.id)
-        endpoints = await self._connections.allocate(container)
+        await self._connections.allocate(container)
         mounts = await self._mounts.prepare(container)
-        etc = await asyncio.to_thread(self._connections.write_etc, container, folder, endpoints)
+        etc = await asyncio.to_thread(self._connections.write_etc, container, folder)
         config = spec.runtime_config(
             container.id, container.config, container.host_config, mounts, etc, self._target,
             self._cgroups.path(container.id12), self._cgroups.layout.version == 2,
