@@ -47,8 +47,13 @@ def parse_ignore(data: bytes) -> Ignore:
             raise DockerfileError(".dockerignore: expected a pattern after '!'", number)
         if len(pattern) > MAX_PATTERN or len(patterns) >= MAX_PATTERNS:
             raise DockerfileError(f".dockerignore: expected at most {MAX_PATTERNS} patterns of {MAX_PATTERN} characters", number)
-        patterns.append(_Pattern(_Translation(pattern, number).regex(), keeps))
+        patterns.append(_Pattern(_Translation(pattern, number, prefix=f"p{number}_").regex(), keeps))
     return Ignore(patterns)
+
+
+def name_pattern(pattern: str) -> re.Pattern[str]:
+    """The wildcards that COPY knows, for one name; to be used with `match`. A `**` is no more than a `*` there."""
+    return _Translation(re.sub(r"(?<!\\)\*+", "*", pattern), 0, "COPY").regex()
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Ignore:
 
     def __init__(self, patterns: Iterable[_Pattern] = ()) -> None:
         self._patterns = tuple(patterns)
+        self._any = re.compile("|".join(f"(?:{pattern.regex.pattern})" for pattern in self._patterns) or "(?!)", re.DOTALL)
+        """Most paths match nothing, and one look says so."""
         self._decided: dict[str, int] = {"": -1}
         """Folder to the number of the last pattern that matches it or one above it."""
 
@@ -78,6 +85,8 @@ class Ignore:
         above = self._decided.get(folder)
         if above is None:
             above = self._decided[folder] = self._last(folder)
+        if not self._any.match(path):
+            return above
         for number in range(len(self._patterns) - 1, above, -1):
             if self._patterns[number].regex.match(path):
                 return number
@@ -113,14 +122,17 @@ class _Piece:
 class _Translation:
     """One pattern on its way to a regular expression; `at` is the next character to read."""
 
-    def __init__(self, pattern: str, line: int) -> None:
+    def __init__(self, pattern: str, line: int, what: str = ".dockerignore", prefix: str = "") -> None:
         self.pattern = pattern
         self.line = line
+        self.what = what
+        self.prefix = prefix
+        """Of its groups' names, which differ from those of other patterns so that they can stand in one expression."""
         self.at = 0
         self.groups = 0
 
     def error(self, expected: str) -> DockerfileError:
-        return DockerfileError(f".dockerignore: pattern {self.pattern!r}: {expected}", self.line)
+        return DockerfileError(f"{self.what}: pattern {self.pattern!r}: {expected}", self.line)
 
     def regex(self) -> re.Pattern[str]:
         if self.pattern.startswith("**") and not WILD.intersection(self.pattern[2:]):
@@ -177,7 +189,8 @@ class _Translation:
 
     def kept(self, text: str) -> str:
         self.groups += 1
-        return f"(?=(?P<g{self.groups}>{text}))(?P=g{self.groups})"
+        name = f"{self.prefix}g{self.groups}"
+        return f"(?=(?P<{name}>{text}))(?P={name})"
 
     def character(self) -> str:
         character = self.pattern[self.at]
