@@ -19,7 +19,7 @@ from gitopsd.engine.builder.cache import Cache
 from gitopsd.engine.builder.context import Context
 from gitopsd.engine.builder.export import Done, image_config
 from gitopsd.engine.builder.meaning import PROXIES
-from gitopsd.engine.builder.needs import BaseImage, BuildError, BuiltImage, Emit, ImageStore, Runner, Worker
+from gitopsd.engine.builder.needs import BaseImage, BuildError, BuiltImage, Emit, ImageStore, Runner, RunWorker
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.engine.builder.plan import Plan, Start, check_platform, placed, plan
 from gitopsd.engine.builder.solve import solve
@@ -35,12 +35,12 @@ class Builder:
     """Builds images on one machine. Builds may run at the same time."""
 
     def __init__(
-        self, folder: str, images: ImageStore, runner: Runner, worker: Worker, platform: Platform, now_s: Callable[[], int]
+        self, folder: str, images: ImageStore, runner: Runner, run_worker: RunWorker, platform: Platform, now_s: Callable[[], int]
     ) -> None:
         """`folder` is the builder's own, below the data root; what a build that was cut off left there goes."""
         self._images = images
         self._runner = runner
-        self._worker = worker
+        self._run_worker = run_worker
         self._platform = platform
         self._now_s = now_s
         self.cache = Cache(os.path.join(folder, "cache"))
@@ -67,14 +67,14 @@ class Builder:
         check_platform(options.platform, self._platform, "build: platform")
         tags = [_tag(text) for text in options.tags]
         stop = cancelled or threading.Event()
-        context = placed("build context", lambda: Context.open(archive, self._scratch, self._worker))
+        context = placed("build context", lambda: Context.open(archive, self._scratch, self._run_worker))
         try:
             data = context.read(options.dockerfile)
             if data is None:
                 raise BuildError(f"{options.dockerfile}: no such file in the build context")
             planned = plan(data, options, self._platform, self._images, emit_one)
             steps = Steps(
-                self._images, self._runner, self._worker, self.cache, self._scratch, str(self._platform), options,
+                self._images, self._runner, self._run_worker, self.cache, self._scratch, str(self._platform), options,
                 context.ignoring(options.dockerfile), emit_one, stop, len(planned.graph.vertices),
             )  # fmt: skip
             at_once = max(1, min(MOST_AT_ONCE, len(planned.stages)))

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from gitopsd.dockerfile.ignore import Ignore, names_for, parse_ignore
-from gitopsd.engine.builder.needs import BuildError, Worker
+from gitopsd.engine.builder.needs import BuildError, RunWorker
 from gitopsd.engine.builder.tree import Entry, resolve
 
 INDEX_JOB = "gitopsd.engine.builder.archive:index"
@@ -37,11 +37,11 @@ class Context:
             self._leave_out(ignore)
 
     @classmethod
-    def open(cls, archive: int, spool: str, worker: Worker) -> Context:
+    def open(cls, archive: int, spool: str, run_worker: RunWorker) -> Context:
         """Index an archive. The descriptor stays the caller's; `spool` is a folder for a nameless file beside it."""
         unpacked = os.open(spool, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         try:
-            found = worker.call(INDEX_JOB, {}, [archive, unpacked])
+            found = run_worker(INDEX_JOB, {}, [archive, unpacked])
             content = os.dup(unpacked if found["is_unpacked"] else archive)
         finally:
             os.close(unpacked)

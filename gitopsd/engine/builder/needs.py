@@ -120,7 +120,5 @@ class Runner(Protocol):
         ...
 
 
-class Worker(Protocol):
-    def call(self, job: str, arguments: Mapping[str, Any], descriptors: Sequence[int] = ()) -> Any:
-        """Run `module:function` with (arguments, descriptors) in a limited process. What it raises comes back with its message."""
-        ...
+RunWorker = Callable[[str, "dict[str, Any]", "list[int]"], Any]
+"""Runs `module:function` with (arguments, descriptors) in a limited process. What that raises comes back as an ApiError."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Optional
 
 from gitopsd.engine.builder.meaning import RunWork
-from gitopsd.engine.builder.needs import BuildError, Command, Emit, Runner, Worker
+from gitopsd.engine.builder.needs import BuildError, Command, Emit, Runner, RunWorker
 from gitopsd.engine.paths.root import Root
 
 TIDY_JOB = "gitopsd.engine.builder.run:tidy"
@@ -28,7 +28,7 @@ def run(
     work: RunWork,
     place: Mapping[str, Any],
     runner: Runner,
-    worker: Worker,
+    run_worker: RunWorker,
     emit: Emit,
     cancelled: threading.Event,
 ) -> None:
@@ -53,7 +53,7 @@ def run(
     if ended.exit_code:
         shown = " ".join(work.arguments)
         raise BuildError(f"The command '{shown}' returned a non-zero code: {ended.exit_code}", code=ended.exit_code)
-    worker.call(TIDY_JOB, {**place, "mounted": list(ended.mounted)})
+    run_worker(TIDY_JOB, {**place, "mounted": list(ended.mounted)}, [])
 
 
 def tidy(arguments: Mapping[str, Any], descriptors: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from gitopsd.engine.builder.cachekey import chain_of, key_of
 from gitopsd.engine.builder.context import Context
 from gitopsd.engine.builder.graph import Vertex
 from gitopsd.engine.builder.meaning import FolderWork, RunWork, Work
-from gitopsd.engine.builder.needs import BuildError, Emit, ImageStore, Layer, Runner, Worker
+from gitopsd.engine.builder.needs import BuildError, Emit, ImageStore, Layer, Runner, RunWorker
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.engine.builder.plan import Start, Task, placed
 from gitopsd.engine.builder.run import run
@@ -41,7 +41,7 @@ class Steps:
 
     images: ImageStore
     runner: Runner
-    worker: Worker
+    run_worker: RunWorker
     cache: Cache
     scratch: str
     platform: str
@@ -85,9 +85,9 @@ class Steps:
         with Place(self.scratch) as folders:
             place = {"layers": self.images.layers_root, "lower": list(self.images.lower(below)), **folders}
             if isinstance(work, RunWork):
-                run(work, place, self.runner, self.worker, self.emit, self.cancelled)
+                run(work, place, self.runner, self.run_worker, self.emit, self.cancelled)
             else:
-                self.worker.call(job, {**place, **arguments}, [self.context.content])
+                self.run_worker(job, {**place, **arguments}, [self.context.content])
             layer = self.images.add_layer(below, folders["upper"], self.options.epoch)
         self.cache.put(key, layer=layer_to_json(layer))
         return layer
@@ -127,7 +127,7 @@ class Steps:
         with Place(self.scratch) as folders:
             lower = list(self.images.lower(layers))
             arguments = {**folders, "layers": self.images.layers_root, "from_lower": lower, "sources": sources}
-            digest: str = self.worker.call(copy.DIGEST_JOB, arguments)
+            digest: str = self.run_worker(copy.DIGEST_JOB, arguments, [])
         self.cache.put(key, digest=digest)
         return digest
 

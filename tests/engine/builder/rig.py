@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,28 +31,23 @@ NOW = 1_700_000_000
 PLATFORM = normalise("linux", os.uname().machine)
 
 
-class LauncherWorker:
-    """Jobs in real workers of a real launcher."""
-
-    def __init__(self, launcher: Launcher) -> None:
-        self.launcher = launcher
-
-    def call(self, job: str, arguments: Mapping[str, Any], descriptors: Sequence[int] = ()) -> Any:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        result = os.memfd_create("result", os.MFD_CLOEXEC)
-        try:
-            with theirs:
-                self.launcher.launch("worker", {"job": job, "arguments": arguments}, [theirs.fileno(), result, *descriptors])
-            messages.receive(ours)
-            os.lseek(result, 0, os.SEEK_SET)
-            with os.fdopen(os.dup(result), "rb") as file:
-                answer = json.loads(file.read())
-        finally:
-            ours.close()
-            os.close(result)
-        if "error" in answer:
-            raise ApiError(answer["error"]["status"], answer["error"]["message"])
-        return answer["result"]
+def run_worker(launcher: Launcher, job: str, arguments: dict[str, Any], descriptors: list[int]) -> Any:
+    """A job in a real worker of a real launcher."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    result = os.memfd_create("result", os.MFD_CLOEXEC)
+    try:
+        with theirs:
+            launcher.launch("worker", {"job": job, "arguments": arguments}, [theirs.fileno(), result, *descriptors])
+        messages.receive(ours)
+        os.lseek(result, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(result), "rb") as file:
+            answer = json.loads(file.read())
+    finally:
+        ours.close()
+        os.close(result)
+    if "error" in answer:
+        raise ApiError(answer["error"]["status"], answer["error"]["message"])
+    return answer["result"]
 
 
 class ChrootRunner:
@@ -174,13 +170,15 @@ class Rig:
         self.folder = folder
         self.store = FolderStore(folder)
         self.runner = ChrootRunner(self.store.layers_root)
-        self.worker = LauncherWorker(launcher)
+        self.launcher = launcher
         self.builder = self.new_builder()
         self.base = self._make_base()
         self.output: list[Mapping[str, Any]] = []
 
     def new_builder(self) -> Builder:
-        return Builder(str(self.folder / "builder"), self.store, self.runner, self.worker, PLATFORM, lambda: NOW)
+        return Builder(
+            str(self.folder / "builder"), self.store, self.runner, partial(run_worker, self.launcher), PLATFORM, lambda: NOW
+        )
 
     def build(self, text: str, files: Optional[Mapping[str, Any]] = None, **options: Any) -> BaseImage:
         """Build a Dockerfile with these files in its context; options are those of BuildOptions."""
