@@ -52,6 +52,11 @@ def test_cve_2021_3602_nothing_of_the_host_s_environment_is_in_a_command(rig: Ri
     assert "leaked" not in rig.printed
 
 
+def test_cve_2026_33747_no_frontend_but_the_known_one_is_run(rig: Rig) -> None:
+    with pytest.raises(BuildError, match="Dockerfile:1: syntax=evil/frontend:1: expected docker/dockerfile, no other frontend is there"):
+        rig.build("# syntax=evil/frontend:1\nFROM busybox:stable\n")
+
+
 ESCAPES: dict[str, dict[str, Any]] = {
     "a name with dots": {"../evil": "x"},
     "dots in the middle": {"a/../../evil": "x"},
