@@ -24,8 +24,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import BinaryIO, Optional, Union
 
-from gitopsd.engine.content.durable import make_folder, sync_folder
 from gitopsd.engine.kernel.files import RENAME_NOREPLACE, renameat2
+from gitopsd.engine.paths.records import make_directories_durably, sync_directory
 from gitopsd.oci.digest import Digest, InvalidDigest
 
 _CHUNK = 1 << 20
@@ -48,9 +48,9 @@ class Ingest:
     """
 
     def __init__(
-        self, store: Blobs, path: str, digest: Optional[Digest], size: Optional[int], is_shared: bool, descriptor: int
+        self, store: Blobs, path: str, digest: Optional[Digest], size: Optional[int], keeps: bool, descriptor: int
     ) -> None:
-        self._store, self._path, self._digest, self._size, self._is_shared = store, path, digest, size, is_shared
+        self._store, self._path, self._digest, self._size, self._keeps = store, path, digest, size, keeps
         self._descriptor = descriptor
         self._hash = hashlib.sha256()
         self.offset = 0
@@ -95,7 +95,7 @@ class Ingest:
             if error.errno in _FULL:
                 self.abort()
             raise
-        sync_folder(self._store.folder)
+        sync_directory(self._store.folder)
         self._release()
         return found
 
@@ -103,7 +103,7 @@ class Ingest:
         """Let go. What has come stays for the next ingest of this digest, unless it was private."""
         if self._descriptor < 0:
             return
-        if self._is_shared and self.offset:
+        if self._keeps and (self.offset or self._digest is None):
             self._release()
         else:
             self.abort()
@@ -164,8 +164,8 @@ class Blobs:
     def __init__(self, data_root: str) -> None:
         self.folder = os.path.join(data_root, "blobs", "sha256")
         self._partial = os.path.join(data_root, "blobs", "partial")
-        make_folder(self.folder)
-        make_folder(self._partial)
+        make_directories_durably(self.folder)
+        make_directories_durably(self._partial)
 
     def path(self, digest: Digest) -> str:
         """Where the blob is, or would be."""
@@ -226,11 +226,13 @@ class Blobs:
         """Begin a blob whose digest is known only when it is whole."""
         return self._private(None, None)
 
-    def adopt(self, path: str, digest: Digest) -> Digest:
-        """Take a finished file of ours on the same file system as a blob; it is hashed first, and gone from where it was."""
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        with Ingest(self, path, digest, None, False, descriptor) as ingest:
-            return ingest.commit()
+    def ingest_file(self, path: str, create: bool) -> Ingest:
+        """Begin or go on with a blob whose bytes are collected in a file of the caller's, on the same file system.
+
+        `close` keeps the file, `commit` makes it the blob of its digest. FileNotFoundError where it is not there and not to be made.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        return Ingest(self, path, None, None, True, descriptor)
 
     def partials(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         """How many bytes of these blobs have arrived, of those that are still partial."""

@@ -52,6 +52,17 @@ def remove_durably(path: str) -> None:
     sync_directory(os.path.dirname(path))
 
 
+def make_directories_durably(path: str, mode: int = 0o700) -> None:
+    """mkdir -p for folders of ours; when this returns their names survive a power cut."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    make_directories_durably(above, mode)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, mode)
+    sync_directory(above)
+
+
 def sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

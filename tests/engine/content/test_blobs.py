@@ -151,17 +151,20 @@ def test_a_damaged_blob_is_not_read_as_a_document(blobs: Blobs) -> None:
     assert not blobs.verify(DIGEST)
 
 
-def test_an_unnamed_blob_and_an_adopted_file_get_their_digest(blobs: Blobs, tmp_path: Path) -> None:
+def test_an_unnamed_blob_gets_its_digest_and_so_does_a_file(blobs: Blobs, tmp_path: Path) -> None:
     with blobs.ingest_unnamed() as ingest:
         ingest.write(DATA)
         assert ingest.commit() == DIGEST
-    (tmp_path / "upload").write_bytes(b"upload")
-    assert blobs.adopt(str(tmp_path / "upload"), Digest.of(b"upload")) == Digest.of(b"upload")
-    assert not (tmp_path / "upload").exists()
-    (tmp_path / "upload").write_bytes(b"upload2")
-    with pytest.raises(DigestMismatch):
-        blobs.adopt(str(tmp_path / "upload"), Digest.of(b"upload"))
-    assert len(list(blobs)) == 2
+    path = str(tmp_path / "upload")
+    for part in (b"", b"up", b"load"):
+        with blobs.ingest_file(path, create=part == b"") as ingest:
+            ingest.write(part)
+    with blobs.ingest_file(path, create=False) as ingest:
+        assert (ingest.offset, ingest.digest) == (6, Digest.of(b"upload"))
+        ingest.commit()
+    with pytest.raises(FileNotFoundError):
+        blobs.ingest_file(path, create=False)
+    assert blobs.read(Digest.of(b"upload"), 6) == b"upload"
 
 
 def test_what_is_named_held_or_young_is_not_collected(blobs: Blobs) -> None:
