@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _READ_AHEAD = 262_144
+PYTHON = ("sh", "-c", 'p=/usr/bin/python3; [ -x $p ] || p=python3; exec $p -I -S "$@"', "python3")
+"""The host's Python, before options: the distribution's own, not one that a user's profile puts first."""
 
 
 class Stream(Protocol):

@@ -30,7 +30,7 @@ from paramiko.packet import Packetizer
 
 from gitopsd.hosts import knownhosts, writefile
 from gitopsd.hosts.knownhosts import HostKey, Trust
-from gitopsd.hosts.link import Finished, Stream, StreamFiles
+from gitopsd.hosts.link import PYTHON, Finished, Stream, StreamFiles
 from gitopsd.hosts.local import command_timeout, engine_unreachable, with_sudo
 from gitopsd.model.errors import GitopsdError, Where
 from gitopsd.model.fleet import Host
@@ -132,7 +132,7 @@ class SshLink:
         channel = self._open_session(connection, self._connect_s)
         try:
             channel.settimeout(self._connect_s)
-            channel.exec_command(shlex.join(["python3", "-I", "-S", "-c", program, socket_path]))
+            channel.exec_command(shlex.join([*PYTHON, "-c", program, socket_path]))
             said = b""
             while not said.endswith(b"\n"):
                 byte = channel.recv(1)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from gitopsd.hosts.link import PYTHON, Link
 from gitopsd.model.errors import GitopsdError, Where
-
-if TYPE_CHECKING:
-    from gitopsd.hosts.link import Link
 
 _PROGRAM = """
 import os, sys
@@ -36,7 +32,7 @@ except OSError as error:
 
 
 def write(link: Link, data: bytes, path: str, mode: int, as_root: bool) -> None:
-    done = link.run(["python3", "-I", "-S", "-c", _PROGRAM, path, f"{mode:o}"], data, as_root=as_root)
+    done = link.run([*PYTHON, "-c", _PROGRAM, path, f"{mode:o}"], data, as_root=as_root)
     if done.exit:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.exit}"]
         raise GitopsdError("host-put", f"cannot write {path}: {said[-1]}", Where(host=link.name, object=path))

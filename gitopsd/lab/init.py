@@ -29,7 +29,7 @@ def main(spec: dict[str, Any]) -> None:
         Path("/run/sshd").mkdir(mode=0o755)
         sshd = start_sshd()
         wait_for_sshd(spec["address"], sshd)
-    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+    except Exception as error:
         said = getattr(error, "stderr", None) or b""
         talk.sendall(f"{error} {said.decode(errors='replace')}".strip().encode()[:4000])
         raise
@@ -112,7 +112,9 @@ def wait_for_sshd(address: str, sshd: subprocess.Popen[bytes]) -> None:
         if sshd.poll() is not None:
             raise RuntimeError(f"sshd ended with {sshd.returncode}")
         try:
-            socket.create_connection((address, 22), 1).close()
+            with socket.socket() as attempt:  # create_connection would import a codec from this machine's root, which is gone
+                attempt.settimeout(1)
+                attempt.connect((address, 22))
         except OSError:
             if time.monotonic() > deadline:
                 raise

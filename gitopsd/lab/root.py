@@ -63,6 +63,7 @@ def prepare(upper: Path, machine: Path, name: str, host_key: Path, authorized: s
         for path, mode in ((ssh.parent.parent, 0o700), (ssh.parent, 0o700), (ssh, 0o600)):
             os.chown(path, uid, gid)
             path.chmod(mode)
+    os.setxattr(upper / "root", "trusted.overlay.opaque", b"y")  # not this machine's dot files
     names = "".join(f"{address} {host}\n" for host, address in hosts.items())
     _write(upper, machine, "etc/hosts", f"127.0.0.1 localhost {name}\n::1 localhost\n{names}")
     _write(upper, machine, "etc/hostname", f"{name}\n")
