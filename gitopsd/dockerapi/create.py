@@ -27,7 +27,7 @@ _NOT_YET_HOST: dict[str, tuple[Any, ...]] = {
     "BlkioWeight": (0,), "BlkioWeightDevice": ([],), "BlkioDeviceReadBps": ([],), "BlkioDeviceWriteBps": ([],),
     "BlkioDeviceReadIOps": ([],), "BlkioDeviceWriteIOps": ([],), "Cgroup": ("",), "CgroupParent": ("",),
     "CgroupnsMode": ("", "private"), "ContainerIDFile": ("",), "CpuCount": (0,), "CpuPercent": (0,), "CpuRealtimePeriod": (0,),
-    "CpuRealtimeRuntime": (0,), "DeviceCgroupRules": ([],), "DeviceRequests": ([],), "Devices": ([],), "Init": (False,),
+    "CpuRealtimeRuntime": (0,), "Dns": ([],), "DeviceCgroupRules": ([],), "DeviceRequests": ([],), "Devices": ([],), "Init": (False,),
     "IOMaximumBandwidth": (0,), "IOMaximumIOps": (0,), "IpcMode": ("", "private"), "Isolation": ("", "default"),
     "KernelMemory": (0,), "KernelMemoryTCP": (0,), "Links": ([],), "MemoryReservation": (0,), "MemorySwappiness": (-1,),
     "OomKillDisable": (False,), "PidMode": ("",), "Privileged": (False,), "Runtime": ("", "gitopsd"), "StorageOpt": ({},),

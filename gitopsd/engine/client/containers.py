@@ -98,7 +98,7 @@ def _creation_options(parser: argparse.ArgumentParser) -> None:
     add("--entrypoint")
     add("-u", "--user", default="")
     add("-w", "--workdir", default="")
-    add("-h", "--hostname", dest="hostname", default="") if not parser.add_help else add("--hostname", default="")
+    add("--hostname", default="")
     add("--read-only", action="store_true")
     add("--cap-add", action="append", default=[])
     add("--cap-drop", action="append", default=[])
