@@ -17,9 +17,10 @@ from typing import Any, Optional
 
 from gitopsd.engine.builder.cache import Cache
 from gitopsd.engine.builder.context import Context
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.export import Done, image_config
 from gitopsd.engine.builder.meaning import PROXIES
-from gitopsd.engine.builder.needs import BaseImage, BuildError, BuiltImage, Emit, ImageStore, Runner, RunWorker
+from gitopsd.engine.builder.needs import BaseImage, BuiltImage, Emit, ImageStore, Runner, RunWorker
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.engine.builder.plan import Plan, Start, check_platform, placed, plan
 from gitopsd.engine.builder.solve import solve

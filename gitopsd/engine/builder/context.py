@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from gitopsd.dockerfile.ignore import Ignore, names_for, parse_ignore
-from gitopsd.engine.builder.needs import BuildError, RunWorker
+from gitopsd.engine.builder.errors import BuildError
+from gitopsd.engine.builder.needs import RunWorker
 from gitopsd.engine.builder.tree import Entry, resolve
 
 INDEX_JOB = "gitopsd.engine.builder.archive:index"

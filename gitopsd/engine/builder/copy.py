@@ -23,8 +23,8 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.mode import ModeChange
-from gitopsd.engine.builder.needs import BuildError
 from gitopsd.engine.builder.stage import FORMATS, StageTree, account, read_stage, written_stage
 from gitopsd.engine.builder.tree import Entry, Taken, digest_of, select
 from gitopsd.engine.paths.root import Root

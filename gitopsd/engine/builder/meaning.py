@@ -37,8 +37,8 @@ from gitopsd.dockerfile.instructions import (
 )
 from gitopsd.dockerfile.lex import as_heredoc
 from gitopsd.dockerfile.parse import Stage
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.mode import ModeChange
-from gitopsd.engine.builder.needs import BuildError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")

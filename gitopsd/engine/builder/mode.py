@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 
 OCTAL = re.compile(r"0?[0-7]{3,4}")
 CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)")

@@ -16,17 +16,6 @@ Emit = Callable[[Mapping[str, Any]], None]
 """Takes one object of Docker's build stream."""
 
 
-class BuildError(Exception):
-    """Why a build cannot go on, in words for the one who asked for it. `status` is HTTP's, for an answer that has not begun."""
-
-    def __init__(self, message: str, status: int = 400, code: Optional[int] = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status = status
-        self.code = code
-        """The exit code of the command that failed, where one did."""
-
-
 @dataclass(frozen=True)
 class Layer:
     """One layer of an image: the digest of its tar, and the blob that holds it."""

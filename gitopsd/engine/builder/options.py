@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, cast
 
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 
 NOT_THERE_YET = (
     "remote", "extrahosts", "cachefrom", "squash", "memory", "memswap", "cpushares", "cpusetcpus", "cpusetmems", "cpuperiod",

@@ -15,9 +15,10 @@ from gitopsd.dockerfile.errors import DockerfileError
 from gitopsd.dockerfile.instructions import Copy, From
 from gitopsd.dockerfile.parse import Dockerfile, Stage, parse
 from gitopsd.dockerfile.stages import SCRATCH, base_stage, global_args, needed, platform_args, resolved_base, source_stage
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.graph import Graph
 from gitopsd.engine.builder.meaning import SCRATCH_CONFIG, Meaning, Step, meaning_of
-from gitopsd.engine.builder.needs import BaseImage, BuildError, Emit, ImageStore
+from gitopsd.engine.builder.needs import BaseImage, Emit, ImageStore
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.oci.platform import InvalidPlatform, Platform, parse_platform
 from gitopsd.oci.reference import InvalidReference, parse_reference

@@ -1,27 +1,17 @@
-"""RUN: a command in a container whose root is the stage, and what it wrote as the layer.
-
-A container needs places to mount on (/proc, /etc/resolv.conf), which the runtime makes where an image lacks them. They are no part of
-what the command did, so a worker takes those away that are still empty, inside the upper folder and by descriptor alone
-(CVE-2024-23652: such a cleaning that followed links removed files of the host).
-"""
+"""RUN: a command in a container whose root is the stage, and what it wrote as the layer."""
 
 from __future__ import annotations
 
 import codecs
-import os
-import posixpath
-import stat
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Optional
+from collections.abc import Mapping
+from typing import Any
 
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.meaning import RunWork
-from gitopsd.engine.builder.needs import BuildError, Command, Emit, Runner, RunWorker
-from gitopsd.engine.paths.root import Root
+from gitopsd.engine.builder.needs import Command, Emit, Runner, RunWorker
 
-TIDY_JOB = "gitopsd.engine.builder.run:tidy"
-FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+TIDY_JOB = "gitopsd.engine.builder.tidy:tidy"
 
 
 def run(
@@ -54,82 +44,3 @@ def run(
         shown = " ".join(work.arguments)
         raise BuildError(f"The command '{shown}' returned a non-zero code: {ended.exit_code}", code=ended.exit_code)
     run_worker(TIDY_JOB, {**place, "mounted": list(ended.mounted)}, [])
-
-
-def tidy(arguments: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-    """The worker's job: take away from `upper` what was made to mount on and stayed empty."""
-    del descriptors
-    mounted: list[str] = [posixpath.normpath("/" + path).strip("/") for path in arguments["mounted"]]
-    with Root.at(arguments["upper"]) as upper:
-        lower = [Root.at(os.path.join(str(arguments["layers"]), str(name))) for name in arguments["lower"]]
-        try:
-            for path in sorted(filter(None, mounted), key=lambda path: -path.count("/")):
-                if _remove_if_empty(upper, path):
-                    _remove_unchanged(upper, lower, posixpath.dirname(path))
-        finally:
-            for root in lower:
-                root.close()
-
-
-def _remove_if_empty(upper: Root, path: str) -> bool:
-    with suppress(OSError), _above(upper, path) as folder:
-        name = posixpath.basename(path)
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode) and not _is_opaque(folder, name):
-            os.rmdir(name, dir_fd=folder)
-            return True
-        if stat.S_ISREG(found.st_mode) and found.st_size == 0:
-            os.unlink(name, dir_fd=folder)
-            return True
-    return False
-
-
-def _remove_unchanged(upper: Root, lower: Sequence[Root], path: str) -> None:
-    """A folder that came up from below only because something was made in it: empty again, and but for its time as it is below."""
-    while path:
-        below = _below(lower, path)
-        try:
-            with _above(upper, path) as folder:
-                name = posixpath.basename(path)
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if below is None or _looks(found) != _looks(below) or _is_opaque(folder, name):
-                    return
-                os.rmdir(name, dir_fd=folder)
-        except OSError:
-            return
-        path = posixpath.dirname(path)
-
-
-def _below(lower: Sequence[Root], path: str) -> Optional[os.stat_result]:
-    for root in lower:
-        with suppress(OSError), _above(root, path) as folder:
-            return os.stat(posixpath.basename(path), dir_fd=folder, follow_symlinks=False)
-    return None
-
-
-def _looks(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_mode, status.st_uid, status.st_gid
-
-
-def _is_opaque(folder: int, name: str) -> bool:
-    """Whether the folder hides one below it, so that without it that one would come back."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        return "trusted.overlay.opaque" in os.listxattr(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _above(root: Root, path: str) -> Generator[int, None, None]:
-    """The folder above a path, no link followed on the way."""
-    descriptor = os.dup(root.descriptor)
-    try:
-        for name in posixpath.dirname(path).split("/"):
-            if name:
-                following = os.open(name, FOLDER | os.O_CLOEXEC, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = following
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, cast
 
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.tree import Entry, Kind
 from gitopsd.engine.kernel import mount as km
 from gitopsd.engine.kernel import process

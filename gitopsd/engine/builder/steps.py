@@ -17,9 +17,10 @@ from gitopsd.engine.builder import copy
 from gitopsd.engine.builder.cache import Cache, layer_from_json, layer_to_json
 from gitopsd.engine.builder.cachekey import chain_of, key_of
 from gitopsd.engine.builder.context import Context
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.graph import Vertex
 from gitopsd.engine.builder.meaning import FolderWork, RunWork, Work
-from gitopsd.engine.builder.needs import BuildError, Emit, ImageStore, Layer, Runner, RunWorker
+from gitopsd.engine.builder.needs import Emit, ImageStore, Layer, Runner, RunWorker
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.engine.builder.plan import Start, Task, placed
 from gitopsd.engine.builder.run import run

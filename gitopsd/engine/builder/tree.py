@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Optional, Protocol
 
 from gitopsd.dockerfile.ignore import name_pattern
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 
 Kind = Literal["file", "folder", "link", "fifo", "character", "block"]
 MOST_LINKS = 40

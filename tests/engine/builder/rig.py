@@ -18,7 +18,8 @@ from typing import Any, Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.builder.build import Builder
-from gitopsd.engine.builder.needs import BaseImage, BuildError, BuiltImage, Command, Emit, Ended, Layer
+from gitopsd.engine.builder.errors import BuildError
+from gitopsd.engine.builder.needs import BaseImage, BuiltImage, Command, Emit, Ended, Layer
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.engine.runtime import messages
 from gitopsd.engine.runtime.launcher import Launcher

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 from tests.engine.builder.rig import Rig, link, tar
 
 pytestmark = pytest.mark.host
@@ -53,7 +53,9 @@ def test_cve_2021_3602_nothing_of_the_host_s_environment_is_in_a_command(rig: Ri
 
 
 def test_cve_2026_33747_no_frontend_but_the_known_one_is_run(rig: Rig) -> None:
-    with pytest.raises(BuildError, match="Dockerfile:1: syntax=evil/frontend:1: expected docker/dockerfile, no other frontend is there"):
+    with pytest.raises(
+        BuildError, match="Dockerfile:1: syntax=evil/frontend:1: expected docker/dockerfile, no other frontend is there"
+    ):
         rig.build("# syntax=evil/frontend:1\nFROM busybox:stable\n")
 
 

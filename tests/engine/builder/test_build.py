@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gitopsd.engine.builder.build import error_event
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 from tests.engine.builder.rig import PLATFORM, Rig, link, tar
 
 pytestmark = pytest.mark.host

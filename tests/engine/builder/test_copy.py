@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 from tests.engine.builder.rig import Rig, link
 
 pytestmark = pytest.mark.host

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.mode import ModeChange
-from gitopsd.engine.builder.needs import BuildError
 
 CHANGES = [
     "0755",

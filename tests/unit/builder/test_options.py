@@ -2,7 +2,7 @@
 
 import pytest
 
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.options import BuildOptions, from_query
 
 DIGEST = "sha256:" + "a" * 64

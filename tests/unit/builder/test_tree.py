@@ -5,7 +5,7 @@ from typing import Optional, Union
 
 import pytest
 
-from gitopsd.engine.builder.needs import BuildError
+from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.tree import Entry, digest_of, resolve, select
 
 Files = Mapping[str, Union[str, None]]
