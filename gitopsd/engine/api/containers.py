@@ -225,6 +225,7 @@ async def _copy_in(stream: Stream, descriptor: int) -> None:
 
 
 async def create_exec(engine: Engine, request: Request, names: dict[str, str]) -> Response:
+    engine.lifecycle.warm()
     made = engine.execs.create(engine.containers.get(names["name"]), await json_body(request))
     return json_response({"Id": made.id}, 201)
 

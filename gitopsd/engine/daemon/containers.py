@@ -109,6 +109,7 @@ class Containers:
     async def create(self, body: Json, name: str) -> tuple[Container, list[str]]:
         """Make a container; it and the warnings for the caller. Durable when it returns; ApiError leaves nothing behind but volumes."""
         config, host, endpoints = create.read(body)
+        self._lifecycle.warm()
         if name and not create.NAME.fullmatch(name.lstrip("/")):
             raise ApiError(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         try:

@@ -153,7 +153,12 @@ class Lifecycle:
                 raise ApiError(_status_of(error), f"start container {container.name}: {error}") from error
             raise
 
+    def warm(self) -> None:
+        """A start or an exec is about to come: what the kernel takes long for begins now."""
+        asyncio.get_running_loop().run_in_executor(None, self._cgroups.warm)
+
     async def _launch(self, container: Container) -> None:
+        self.warm()
         folder = self._store.path(container.id)
         await self._connections.allocate(container)
         mounts = await self._mounts.prepare(container)

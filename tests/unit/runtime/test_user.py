@@ -34,7 +34,7 @@ def test_cve_2024_40635_an_id_out_of_range_is_refused_and_never_wraps_to_root(te
         parse(text, PASSWD, GROUP)
 
 
-@pytest.mark.parametrize("text", ["nobody-here", "app:nobody-here", "-1", "+0", "１"])
+@pytest.mark.parametrize("text", ["nobody-here", "app:nobody-here", "-1", "+0", "\uff11"])
 def test_an_unknown_name_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="unable to find"):
         parse(text, PASSWD, GROUP)
