@@ -54,7 +54,8 @@ class Reference:
         short = self.repository[len(_LIBRARY) :]
         if self.repository.startswith(_LIBRARY) and "/" not in short:
             return short
-        return self.repository
+        head = self.repository.partition("/")[0]
+        return self.name if _is_registry(head) else self.repository
 
     @property
     def familiar(self) -> str:
@@ -88,7 +89,7 @@ def parse_reference(text: str, default_tag: Optional[str] = "latest") -> Referen
     if _HEX64.fullmatch(name):
         raise InvalidReference(f"invalid reference {text!r}: 64 hexadecimal digits are the id of an image, not a name")
     head, slash, rest = name.partition("/")
-    if slash and (set(head) & set(".:[") or head == "localhost" or head != head.lower()):
+    if slash and _is_registry(head):
         registry, remainder = head, rest
     else:
         registry, remainder = DEFAULT_REGISTRY, name
@@ -106,6 +107,11 @@ def parse_reference(text: str, default_tag: Optional[str] = "latest") -> Referen
     if tag is None and digest is None:
         tag = default_tag
     return Reference(registry, repository, tag, digest)
+
+
+def _is_registry(head: str) -> bool:
+    """Whether the first part of a name with several is read as a registry, and not as part of the repository."""
+    return bool(set(head) & set(".:[")) or head == "localhost" or head != head.lower()
 
 
 def check_repository(name: str) -> str:

@@ -64,6 +64,15 @@ def test_of_two_entries_with_a_name_the_later_counts() -> None:
     os.close(descriptor)
 
 
+def test_an_archive_may_end_right_after_the_last_file_s_content() -> None:
+    """As the docker CLI sends it with `build -f -`."""
+    archive = tar({"a": "A" * 100, "b": "B" * 30})
+    descriptor = os.memfd_create("archive")
+    os.write(descriptor, archive[: 512 + 512 + 512 + 30])
+    assert [fields[0] for fields in index({}, [descriptor, descriptor])["entries"]] == ["a", "b", ""]
+    os.close(descriptor)
+
+
 def test_dockerignore_keeps_the_folders_above_what_it_keeps() -> None:
     made = context({".dockerignore": "**\n!a/b/c\n", "a/b/c": "x", "a/d": "y", "Dockerfile": "FROM x"})
     kept = made.ignoring("Dockerfile")

@@ -45,9 +45,11 @@ class Reader:
     def __iter__(self) -> Iterator[Entry]:
         count = 0
         while True:
-            self._pass_over(self._data_left + self._padding)
+            self._pass_over(self._data_left)
+            # The docker CLI ends a context right after the last entry's data when it adds a Dockerfile from elsewhere.
+            is_over = not self._pass_over(self._padding, end_ok=True)
             self._data_left = self._padding = 0
-            entry = self._next()
+            entry = None if is_over else self._next()
             if entry is None:
                 return
             count += 1
@@ -236,13 +238,17 @@ class Reader:
             parts.append(part)
         return b"".join(parts)
 
-    def _pass_over(self, size: int) -> None:
+    def _pass_over(self, size: int, end_ok: bool = False) -> bool:
+        """False when the archive ends before that, which is an error unless it may."""
         while size > 0:
             if not self._buffer:
-                self._fill()
+                self._fill(end_ok)
+                if not self._buffer:
+                    return False
             step = min(size, len(self._buffer))
             self._consume(step)
             size -= step
+        return True
 
     def _consume(self, size: int) -> None:
         self._buffer = self._buffer[size:]
