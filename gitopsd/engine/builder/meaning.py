@@ -40,6 +40,7 @@ from gitopsd.dockerfile.parse import Stage
 from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.mode import ModeChange
 
+MOST_SAID = 4 << 20
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")
 PROXIES = frozenset(
@@ -101,6 +102,13 @@ class Meaning:
     steps: list[Step] = field(default_factory=list[Step])
     args: dict[str, str] = field(default_factory=dict[str, str])
     has_cmd: bool = False
+    said: int = 0
+    """Characters that ENV, LABEL and ARG gave: `ENV A=$A$A` doubles with each line."""
+
+    def count(self, *texts: str) -> None:
+        self.said += sum(len(text) for text in texts)
+        if self.said > MOST_SAID:
+            raise BuildError(f"ENV, LABEL and ARG of this stage grew beyond {MOST_SAID} characters")
 
     def variables(self) -> dict[str, str]:
         return {**self.args, **dict(_split(text) for text in self.config.get("Env") or ())}
@@ -134,12 +142,14 @@ def _meaning(found: Meaning, step: Instruction) -> tuple[Optional[Work], str]:
         _arg(found, step)
     elif isinstance(step, Env):
         for name, value in step.pairs:
+            found.count(name, value)
             if not name or "=" in name:
                 raise BuildError(f"ENV: {name!r} cannot name a variable")
             _set(config, name, value)
     elif isinstance(step, Label):
         if not all(name for name, _ in step.pairs):
             raise BuildError("LABEL: a name is empty")
+        found.count(*(text for pair in step.pairs for text in pair))
         config["Labels"] = {**(config.get("Labels") or {}), **dict(step.pairs)}
     elif isinstance(step, Expose):
         config["ExposedPorts"] = {
@@ -221,6 +231,7 @@ def _arg(found: Meaning, step: Arg) -> None:
             found.args[name] = found.given[name]
         elif default is not None:
             found.args[name] = expand_word(default, found.variables(), found.escape, step.line)
+            found.count(found.args[name])
         elif name in found.defaults:
             found.args[name] = found.defaults[name]
 

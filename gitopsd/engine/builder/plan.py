@@ -24,6 +24,7 @@ from gitopsd.oci.platform import InvalidPlatform, Platform, parse_platform
 from gitopsd.oci.reference import InvalidReference, parse_reference
 
 Answer = TypeVar("Answer")
+MOST_STEPS = 5000
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,10 @@ class _Planning:
             self.plan.starts[stage.index] = source
             self.plan.last[stage.index] = last
             self.plan.meanings[stage.index] = meaning
+            if len(self.plan.graph.vertices) > MOST_STEPS:
+                raise BuildError(
+                    f"{options.dockerfile}: expected at most {MOST_STEPS} instructions in the stages that are needed"
+                )
 
     def _add(self, stage: Stage, step: Step, previous: int) -> int:
         copied = step.instruction

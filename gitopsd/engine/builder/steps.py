@@ -27,6 +27,8 @@ from gitopsd.engine.builder.run import run
 from gitopsd.engine.builder.tree import digest_of, select
 from gitopsd.engine.paths.root import Root, remove_tree
 
+MOST_LAYERS = 500
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -83,6 +85,8 @@ class Steps:
                 return layer
             self.cache.drop(key)
         self._say(title)
+        if len(below) >= MOST_LAYERS:
+            raise BuildError(f"an image has at most {MOST_LAYERS} layers, which is what the kernel can lay over each other")
         with Place(self.scratch) as folders:
             place = {"layers": self.images.layers_root, "lower": list(self.images.lower(below)), **folders}
             if isinstance(work, RunWork):

@@ -110,6 +110,7 @@ ERRORS = {
     "a bad mode": "COPY --chmod=xyz a b",
     "an empty source": "ARG s\nCOPY a$s $s x/",
     "a shebang": "RUN <<E\n#!/usr/bin/python3\nE",
+    "variables that multiply": "ENV A=12345678\n" + "ENV A=$A$A$A$A$A$A$A$A\n" * 8,
     "a heredoc named as a path": "COPY <<../x /\nE\n../x",
 }
 
@@ -118,4 +119,4 @@ ERRORS = {
 def test_what_cannot_be_meant_is_an_error_with_its_line(text: str) -> None:
     with pytest.raises(DockerfileError) as caught:
         mean(text)
-    assert caught.value.line in (2, 3)
+    assert 2 <= caught.value.line <= 10
