@@ -1,0 +1,1 @@
+"""Alembic's scripts: each brings a database from one form to the next."""
