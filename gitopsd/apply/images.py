@@ -1,0 +1,61 @@
+"""Bring an image to a host, blob by blob.
+
+In: an image's manifest digest and where its blobs are.  Out: the host has the image under its name; what it had already does not travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gitopsd.hosts.bodies import image_name
+from gitopsd.hosts.engineapi import EngineApi, Held
+from gitopsd.model.desired import ImageChoice
+
+
+@dataclass(frozen=True)
+class Blob:
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an image consists of: its manifest, its config and its layers, all of them blobs."""
+
+    manifest: str
+    blobs: tuple[Blob, ...]
+    """The manifest last, so that a host that has it has everything it names."""
+    open: Callable[[str, int], Iterable[bytes]]
+    """The bytes of a blob from an offset on."""
+
+
+class ImageSource(Protocol):
+    """Where images come from: a registry, mirrors considered."""
+
+    def parts(self, image: ImageChoice) -> Parts:
+        """`image.digest` is known. Raises GitopsdError when nobody has it."""
+        ...
+
+
+Progress = Callable[[str], None]
+"""Told one clause at a time, for people."""
+
+
+def send_image(engine: EngineApi, source: ImageSource, image: ImageChoice, lease: Held | None, progress: Progress) -> str:
+    """Send what is missing, then name it. The image's id on the host."""
+    parts = source.parts(image)
+    missing = set(engine.blobs_missing([blob.digest for blob in parts.blobs]).digests)
+    left = sum(blob.size_bytes for blob in parts.blobs if blob.digest in missing)
+    if left:
+        progress(f"sending {left / 1e6:.1f} MB, {len(missing)} of {len(parts.blobs)} blobs")
+    for blob in parts.blobs:
+        if blob.digest in missing:
+            engine.send_blob(blob.digest, blob.size_bytes, _opener(parts, blob.digest), lease)
+    name = image_name(image).split("@", 1)[0]
+    return engine.put_image(parts.manifest, [name], lease)
+
+
+def _opener(parts: Parts, digest: str) -> Callable[[int], Iterable[bytes]]:
+    return lambda offset: parts.open(digest, offset)

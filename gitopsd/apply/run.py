@@ -1,0 +1,209 @@
+"""Carry out a plan.
+
+In: a plan, a client for each host, where images are.  Out: an `Outcome` with what became of each step.
+
+Rule 1: a step starts when all that it names in `after` have succeeded; what waits for one that failed is skipped.
+Rule 2: a stack's images are on all hosts, or have failed to get there, before anything of it changes.
+Rule 3: what a host or a stack cannot do does not hold up another.
+Rule 4: an object that is not as the plan saw it ends the stack's part of the plan (`plan-stale`): the next sync plans anew, nothing is widened.
+Rule 5: when a replacement fails, it goes and what ran before goes on (undo.py).
+
+A controller that is killed here leaves only what a plan can read: names, labels, `replaces`. Nothing of this is kept in memory alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Literal
+
+from gitopsd.apply.calls import Calls, Made
+from gitopsd.apply.gate import Timing
+from gitopsd.apply.images import ImageSource
+from gitopsd.apply.leases import Leases
+from gitopsd.apply.undo import undo
+from gitopsd.hosts.engineapi import EngineApi
+from gitopsd.model.errors import GitopsdError, Where
+from gitopsd.model.outcome import Outcome, StepOutcome
+from gitopsd.model.plan import Plan, Step
+
+PREPARES = ("build", "send_image")
+_LOST = ("engine-interrupted", "engine-timeout", "engine-unreachable", "lease-lost", "host-unreachable", "host-timeout")
+"""The engine or the way to it went away: whether the call was carried out, nobody knows, so it is made again."""
+_ATTEMPTS = 4
+_BACK_WITHIN_S = 20.0
+
+DEFAULT_TIMING = Timing()
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Told about each step as it goes; for the journal, the log and the terminal."""
+
+    started: Callable[[Step], None] = lambda step: None
+    progress: Callable[[Step, str], None] = lambda step, clause: None
+    ended: Callable[[Step, StepOutcome], None] = lambda step, outcome: None
+
+
+QUIET = Watch()
+
+
+def apply(
+    plan: Plan,
+    engines: Callable[[str], EngineApi],
+    images: ImageSource,
+    built: Mapping[str, str],
+    failed_builds: Mapping[str, str],
+    holder: str,
+    started_at: str,
+    watch: Watch = QUIET,
+    timing: Timing = DEFAULT_TIMING,
+    workers: int = 16,
+) -> Outcome:
+    """`built`: image key to digest; `failed_builds`: image key to what went wrong; `holder`: who holds the leases, for people."""
+    begun = time.monotonic()
+    run = _Run(plan, engines, Calls(plan.fleet, images, built, Made(), timing), failed_builds, Leases(holder), watch)
+    try:
+        run.all(workers)
+    finally:
+        run.leases.close()
+    outcomes = tuple(run.outcomes[step.number] for step in plan.steps)
+    return Outcome(plan, outcomes, _result(plan, outcomes), started_at, time.monotonic() - begun)
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        engines: Callable[[str], EngineApi],
+        calls: Calls,
+        failed_builds: Mapping[str, str],
+        leases: Leases,
+        watch: Watch,
+    ) -> None:
+        self.plan = plan
+        self.engines = engines
+        self.calls = calls
+        self.failed_builds = failed_builds
+        self.leases = leases
+        self.watch = watch
+        self.outcomes: dict[int, StepOutcome] = {}
+        self.stale: dict[str, str] = {}
+        """Stacks whose part of the plan has ended, and why."""
+        self._lock = threading.Lock()
+
+    def all(self, workers: int) -> None:
+        left = {step.number: step for step in self.plan.steps}
+        running: dict[Future[StepOutcome], Step] = {}
+        with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="apply") as pool:
+            while left or running:
+                for step in self._ready(left, running):
+                    del left[step.number]
+                    running[pool.submit(self._step, step)] = step
+                if not running:
+                    continue  # only skipped ones were ready, and they made others so
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    step = running.pop(future)
+                    self._end(step, future.result())
+
+    def _ready(self, left: dict[int, Step], running: Mapping[Future[StepOutcome], Step]) -> list[Step]:
+        preparing = {step.stack for step in (*left.values(), *running.values()) if step.operation in PREPARES}
+        found: list[Step] = []
+        for step in list(left.values()):
+            blocker = next((number for number in step.after if self._has_failed(number)), None)
+            if step.stack in self.stale or blocker is not None:
+                del left[step.number]
+                why = self.stale.get(step.stack) or f"step {blocker} did not succeed"
+                self._end(step, StepOutcome(step.number, "skipped", 0.0, why))
+                continue
+            may_change = step.operation in PREPARES or step.stack not in preparing
+            if may_change and all(number in self.outcomes for number in step.after):
+                found.append(step)
+        return found
+
+    def _has_failed(self, number: int) -> bool:
+        outcome = self.outcomes.get(number)
+        return outcome is not None and outcome.result != "succeeded"
+
+    def _end(self, step: Step, outcome: StepOutcome) -> None:
+        self.outcomes[step.number] = outcome
+        self.watch.ended(step, outcome)
+
+    def _step(self, step: Step) -> StepOutcome:
+        begun = time.monotonic()
+        self.watch.started(step)
+        try:
+            made = self._with_patience(step)
+        except GitopsdError as error:
+            error.at(Where(host=step.host or None, object=step.object))
+            if error.code == "generation-changed":
+                message = f"plan-stale: {step.object} on {step.host} has changed since the plan was made"
+                with self._lock:
+                    self.stale[step.stack] = message
+                return StepOutcome(step.number, "failed", time.monotonic() - begun, message)
+            self._undo(step)
+            return StepOutcome(step.number, "failed", time.monotonic() - begun, str(error))
+        return StepOutcome(step.number, "succeeded", time.monotonic() - begun, made=made)
+
+    def _with_patience(self, step: Step) -> str | None:
+        """Run the step; again when the engine went away in between and is back."""
+        if step.operation == "build":
+            return self._built(step)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._once(step, attempt > 0)
+            except GitopsdError as error:
+                if error.code not in _LOST or attempt == _ATTEMPTS - 1 or not self._is_back(step):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _once(self, step: Step, is_again: bool) -> str | None:
+        def progress(clause: str) -> None:
+            self.watch.progress(step, clause)
+
+        engine = self.engines(step.host)
+        lease = self.leases.get(engine, step.host, step.stack)
+        return self.calls.run(step, engine, lease, is_again, progress)
+
+    def _built(self, step: Step) -> str:
+        """`build/` has been there before: what became of it."""
+        key = step.build.key if step.build else ""
+        if key not in self.calls.built:
+            raise GitopsdError("build-failed", self.failed_builds.get(key, "it was not built"))
+        return self.calls.built[key]
+
+    def _is_back(self, step: Step) -> bool:
+        """Wait for a host's engine to answer again."""
+        deadline = time.monotonic() + _BACK_WITHIN_S
+        while time.monotonic() < deadline:
+            try:
+                self.engines(step.host).ping()
+            except GitopsdError:
+                time.sleep(0.3)
+            else:
+                return True
+        return False
+
+    def _undo(self, failed: Step) -> None:
+        """Best effort: what does not work here is left for the next plan, which sees what is there."""
+        with self._lock:
+            done = {number for number, outcome in self.outcomes.items() if outcome.result == "succeeded"}
+        for step in undo(self.plan, failed, done):
+            try:
+                self.watch.progress(failed, f"undo: {step.operation.replace('_', ' ')}")
+                self._once(step, is_again=False)
+            except GitopsdError as error:
+                self.watch.progress(failed, f"undo failed: {error.message}")
+
+
+def _result(plan: Plan, outcomes: tuple[StepOutcome, ...]) -> Literal["nothing", "succeeded", "partial", "failed"]:
+    if not outcomes:
+        return "nothing"
+    failed = {step.stack for step, outcome in zip(plan.steps, outcomes, strict=True) if outcome.result != "succeeded"}
+    if not failed:
+        return "succeeded"
+    return "failed" if failed == {step.stack for step in plan.steps} else "partial"
