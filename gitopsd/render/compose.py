@@ -53,14 +53,21 @@ def read_stack(form: schema.StackFile, name: str, values: Mapping[str, Any], pla
     services = tuple(_Service(key, service, form, values, place, reader).read() for key, service in sorted(form.services.items()))
     _check_cycles(form, place)
     uses_default = any(attachment.network == DEFAULT_NETWORK for service in services for attachment in service.networks)
-    networks = {DEFAULT_NETWORK: None, **form.networks} if uses_default else form.networks
-    return Stack(
-        name=name,
-        services=services,
-        networks=tuple(_network(key, network, name, place) for key, network in sorted(networks.items())),
-        volumes=tuple(_volume(key, volume, name, place) for key, volume in sorted(form.volumes.items())),
-        where=place.where(),
-    )
+    wanted = {DEFAULT_NETWORK: None, **form.networks} if uses_default else form.networks
+    networks = tuple(_network(key, network, name, place) for key, network in sorted(wanted.items()))
+    volumes = tuple(_volume(key, volume, name, place) for key, volume in sorted(form.volumes.items()))
+    _check_names("networks", networks, place)
+    _check_names("volumes", volumes, place)
+    return Stack(name=name, services=services, networks=networks, volumes=volumes, where=place.where())
+
+
+def _check_names(section: str, items: tuple[StackNetwork, ...] | tuple[StackVolume, ...], place: Place) -> None:
+    """Two keys for one object would be two wills about it."""
+    keys: dict[str, str] = {}
+    for item in items:
+        if item.name in keys:
+            place.say((section, item.key), "name-taken", f"{item.key} and {keys[item.name]} are both called {item.name} on a host")
+        keys[item.name] = item.key
 
 
 def _network(key: str, form: schema.Network | None, stack: str, place: Place) -> StackNetwork:
@@ -167,7 +174,7 @@ class _Service:
         image = self._form.image
         if image is None:
             if not self._form.build:
-                self._say((), "missing-key", "image is missing, or build", "say which image to run, or how to build it")
+                self._say((), "missing-key", "has neither image nor build", "say which image to run, or how to build it")
             return None
         try:
             parse_reference(image)

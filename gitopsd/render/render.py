@@ -81,17 +81,41 @@ def _read(text: str, entry: StackEntry, values: Mapping[str, Any], reader: Reade
     place.node = interpolate(place.node, values, entry.file, place.errors)
     # What could not be filled in is not judged any further: the same key would be wrong a second time.
     left_out = tuple(error.where.key or "" for error in place.errors)
-    stack = None
-    try:
-        form = StackFile.model_validate(place.node.plain())
-        stack = read_stack(form, entry.name, values, place, reader)
-    except ValidationError as caught:
-        place.errors += errors_of(caught, StackFile, place.node, entry.file)
+    form = _form(place)
+    stack = read_stack(form, entry.name, values, place, reader) if form else None
     if not stack or place.errors:
         filled = place.errors[len(left_out) :]
         place.errors[len(left_out) :] = [error for error in filled if not (error.where.key or "").startswith(left_out)]
         raise place.all_errors()
     return stack
+
+
+def _form(place: Place) -> StackFile | None:
+    """The file's form. With errors in it, the form of what is right, so that what is wrong elsewhere is found as well; None if
+    that cannot be told apart."""
+    plain = place.node.plain()
+    try:
+        return StackFile.model_validate(plain)
+    except ValidationError as caught:
+        place.errors += errors_of(caught, StackFile, place.node, place.file)
+        paths = {error["loc"][:3] for error in caught.errors(include_url=False)}
+    if any(path in ((), ("services",), ("networks",), ("volumes",)) for path in paths):
+        return None
+    for section, *rest in sorted(paths, key=str):
+        if not rest:
+            plain.pop(section, None)
+            continue
+        members, name, key = plain[section], rest[0], rest[1:]
+        if not key or not isinstance(members.get(name), dict):
+            members.pop(name, None)
+        else:
+            members[name].pop(key[0], None)
+            if key[0] in ("image", "build"):
+                members[name].setdefault("image", "left.out")
+    try:
+        return StackFile.model_validate(plain)
+    except ValidationError:
+        return None
 
 
 def stack_text_of(reader: Reader, entry: StackEntry) -> str:

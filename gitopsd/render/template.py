@@ -49,8 +49,10 @@ def render_template(path: str, reader: Reader, values: Mapping[str, Any]) -> str
         del environment.globals[name]
     for name in _LEFT_OUT_FILTERS:
         del environment.filters[name]
+    # As globals, so that macros that are imported see them too.
+    cast("dict[str, Any]", environment.globals).update({"values": dict(values), **values})
     try:
-        return environment.get_template(path).render({"values": dict(values), **values})
+        return environment.get_template(path).render()
     except TemplateNotFound as error:
         raise Errors([_not_found(error, kept, path)]) from None
     except TemplateSyntaxError as error:

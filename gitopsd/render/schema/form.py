@@ -28,7 +28,7 @@ Path = tuple[str | int, ...]
 
 
 def _allow_own_keys(schema: JsonSchemaValue, kind: type[Any]) -> None:
-    schema["patternProperties"] = {"^x-": {}}
+    schema["patternProperties"] = {f"^x-(?!{OURS.removeprefix('x-')}$)": {}}
 
 
 class Form(BaseModel):
@@ -88,7 +88,7 @@ def _worded(error: Any, kind: type[Form], path: Path) -> tuple[str, str, str]:
     if code == "extra_forbidden":
         return _unknown(str(path[-1]), form_at(kind, path[:-1]))
     if code == "missing":
-        return "missing-key", f"{path[-1]} is missing", ""
+        return "missing-key", "is missing", ""
     if code in ("model_type", "model_attributes_type", "dict_type"):
         return "wrong-type", f"expected a mapping, found {kind_of(value)}", ""
     if code in ("list_type", "tuple_type"):

@@ -44,6 +44,11 @@ def shown(value: Any) -> str:
     return kind_of(value)
 
 
+def listed(words: tuple[str, ...], joint: str) -> str:
+    """`a, b or c`."""
+    return f"{', '.join(words[:-1])} {joint} {words[-1]}" if words[1:] else words[0]
+
+
 def kind_of(value: Any) -> str:
     kinds: list[tuple[Any, str]] = [
         (type(None), "nothing"),
@@ -156,8 +161,8 @@ def choice(*options: str, later: tuple[str, ...] = ()) -> Word:
         if isinstance(value, str) and value in options:
             return value
         if isinstance(value, str) and value in later:
-            raise wrong("not-there-yet", f'"{value}" is not there yet; {" and ".join(options)} {"are" if options[1:] else "is"}')
-        raise wrong("bad-value", f"expected {' or '.join(options)}, found {shown(value)}")
+            raise wrong("not-there-yet", f'"{value}" is not there yet; {listed(options, "and")} {"are" if options[1:] else "is"}')
+        raise wrong("bad-value", f"expected {listed(options, 'or')}, found {shown(value)}")
 
     return Word(read, {"enum": list(options)})
 

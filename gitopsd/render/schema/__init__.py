@@ -1,0 +1,1 @@
+"""The forms of both files, as pydantic models: the only place that knows pydantic."""
