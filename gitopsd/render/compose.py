@@ -66,7 +66,9 @@ def _check_names(section: str, items: tuple[StackNetwork, ...] | tuple[StackVolu
     keys: dict[str, str] = {}
     for item in items:
         if item.name in keys:
-            place.say((section, item.key), "name-taken", f"{item.key} and {keys[item.name]} are both called {item.name} on a host")
+            place.say(
+                (section, item.key), "name-taken", f"{item.key} and {keys[item.name]} are both called {item.name} on a host"
+            )
         keys[item.name] = item.key
 
 
@@ -244,12 +246,12 @@ class _Service:
         return tuple(pairs)
 
     def _ports(self) -> tuple[Port, ...]:
-        ports: dict[Port, int] = {}
+        ports: list[Port] = []
         for at, form in enumerate(self._form.ports):
             for port in self._port_range(form, ("ports", at)):
-                if port in ports and port.published:
+                if any(_meet(port, other) for other in ports):
                     self._say(("ports", at), "port-taken", f"port {port.published}/{port.protocol} is published twice")
-                ports[port] = at
+                ports.append(port)
         return tuple(sorted(ports))
 
     def _port_range(self, form: schema.PublishedPort, path: Path) -> list[Port]:
@@ -382,6 +384,12 @@ class _Service:
         if name and not _HOST_NAME.fullmatch(name):
             self._say(("hostname",), "bad-value", f'"{name}" cannot be a host name')
         return name
+
+
+def _meet(one: Port, other: Port) -> bool:
+    """Whether both would listen at one place of the host."""
+    is_same_address = not one.host_ip or not other.host_ip or one.host_ip == other.host_ip
+    return one.published != 0 and (one.published, one.protocol) == (other.published, other.protocol) and is_same_address
 
 
 def _numbers(text: str) -> range:

@@ -271,7 +271,7 @@ class _Reader:
 
     def _merge(self, members: dict[str, Node], lines: dict[str, int], merge: Node) -> None:
         """What `<<` names comes in under the keys that are not there yet; of several, the first wins."""
-        for source in merge.items or [merge]:
+        for source in merge.items if merge.is_list else [merge]:
             if not source.is_mapping:
                 self._say("wrong-type", merge.line, "<< names something that is no mapping")
                 continue

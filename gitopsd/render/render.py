@@ -24,7 +24,7 @@ from gitopsd.model.stack import BlockedStack, Stack
 from gitopsd.render.compose import read_stack
 from gitopsd.render.fleet import FLEET_FILE, read_fleet, values_of
 from gitopsd.render.interpolate import interpolate
-from gitopsd.render.locate import parse_yaml
+from gitopsd.render.locate import LARGEST_BYTES, parse_yaml
 from gitopsd.render.reading import Place, Reader
 from gitopsd.render.schema.form import errors_of
 from gitopsd.render.schema.stack import StackFile
@@ -122,5 +122,10 @@ def stack_text_of(reader: Reader, entry: StackEntry) -> str:
     """The text of a stack file, after its template was filled in if it is one."""
     if entry.file.endswith(TEMPLATE):
         reader.check_file(entry.file)
-        return render_template(entry.file, reader, values_of(entry))
+        text = render_template(entry.file, reader, values_of(entry))
+        if len(text) > LARGEST_BYTES:
+            raise GitopsdError(
+                "too-large", f"becomes {len(text)} characters long; at most {LARGEST_BYTES} are read", Where(entry.file)
+            )
+        return text
     return reader.text(entry.file)

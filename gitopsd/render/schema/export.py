@@ -40,7 +40,9 @@ def _finished(schema: Any, *, is_stack: bool) -> Any:
     members = cast("dict[str, Any]", schema)
     is_word = members.get(_WORD) is True
     kept = {key: value for key, value in members.items() if key != _WORD and not (key == "title" and isinstance(value, str))}
-    kept = {key: value if key in ("default", "propertyNames") else _finished(value, is_stack=is_stack) for key, value in kept.items()}
+    kept = {
+        key: value if key in ("default", "propertyNames") else _finished(value, is_stack=is_stack) for key, value in kept.items()
+    }
     if "propertyNames" in kept:
         del kept["propertyNames"]  # said by patternProperties
     if "patternProperties" in kept and "additionalProperties" not in kept:
