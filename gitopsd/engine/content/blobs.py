@@ -22,7 +22,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import BinaryIO, Optional, Union
+from typing import BinaryIO, Callable, Optional, Union
 
 from gitopsd.engine.kernel.files import RENAME_NOREPLACE, renameat2
 from gitopsd.engine.paths.records import make_directories_durably, sync_directory
@@ -129,6 +129,13 @@ class Ingest:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._hash = hashlib.sha256()
         self.offset = 0
+
+    def fill(self, write: Callable[[int], None]) -> None:
+        """Let somebody else, a worker, write all of it by a descriptor; what is then there is hashed here."""
+        self.restart()
+        write(self._descriptor)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._resume()
 
     def _publish(self, found: Digest) -> None:
         """One that is there already is not replaced: somebody may hold it."""

@@ -326,9 +326,14 @@ def _write_regions(descriptor: int, entry: Entry, reader: Reader) -> int:
     return written
 
 
+def is_kept_xattr(name: str) -> bool:
+    """Whether an extended attribute travels in layers."""
+    return name.startswith(_XATTRS) and not name.startswith(_NOT_THESE)
+
+
 def _set_xattrs(descriptor: int, xattrs: Mapping[str, bytes]) -> None:
     for name, value in xattrs.items():
-        if name.startswith(_XATTRS) and not name.startswith(_NOT_THESE):
+        if is_kept_xattr(name):
             try:
                 os.setxattr(descriptor, name, value)
             except OSError as error:

@@ -17,7 +17,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import BinaryIO, Callable, Optional
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
@@ -29,6 +30,7 @@ from gitopsd.oci import distribution as d
 from gitopsd.oci.digest import Digest, InvalidDigest
 from gitopsd.oci.manifest import ACCEPT, LARGEST_MANIFEST
 
+_AT_ONCE = 4
 _TRIES = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
 _PIECE = 1 << 18
@@ -405,6 +407,16 @@ class Client:
         if retry_after.isdigit():
             pause = min(60.0, max(pause, float(retry_after)))
         self._sleep(pause)
+
+
+def in_parallel(tasks: Sequence[Callable[[], None]]) -> None:
+    """Do all of them, a few at once; the first failure is raised, and what has not begun by then is not."""
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        for done in as_completed([pool.submit(task) for task in tasks]):
+            done.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _is_hopeless(error: BaseException) -> bool:

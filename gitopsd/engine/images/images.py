@@ -1,0 +1,581 @@
+"""The images of this engine: everything the daemon and the builder ask about them.
+
+In: references, ids, digests; blobs from registries, archives and controllers.  Out: images whose layers can be mounted.
+
+Rule 1: an image is recorded when all its blobs are in the store and its layers unpacked, and found from then on.
+Rule 2: what an image or a container needs is a root of the collector and stays (roots).
+Rule 3: an image's id is its config's digest, as Docker's clients know it; images are equal by their manifest's digest.
+
+All methods block and are safe in threads. Errors are ApiErrors in Docker's words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from gitopsd.dockerapi.errors import ApiError
+from gitopsd.engine.content.blobs import BlobMissing, Blobs, DigestMismatch, Lease
+from gitopsd.engine.content.gc import Collected, collect
+from gitopsd.engine.content.roots import Roots
+from gitopsd.engine.images import archive, diff, pull, push, show
+from gitopsd.engine.images.layers import Layers, RunWorker, Source
+from gitopsd.engine.images.progress import Tell, Teller
+from gitopsd.engine.images.receive import BlobWriter
+from gitopsd.engine.images.refs import Record, References
+from gitopsd.engine.registry.client import Client, Credentials
+from gitopsd.engine.registry.http import Pool, is_loopback
+from gitopsd.oci.digest import Digest, InvalidDigest
+from gitopsd.oci.manifest import (
+    LARGEST_CONFIG,
+    LARGEST_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER,
+    Descriptor,
+    ImageConfig,
+    Index,
+    InvalidManifest,
+    Manifest,
+    chain_ids,
+    compression,
+    parse_config,
+    parse_manifest,
+    render,
+    render_manifest,
+)
+from gitopsd.oci.platform import InvalidPlatform, Platform, normalise, parse_platform
+from gitopsd.oci.reference import InvalidReference, Reference, check_tag, parse_reference
+
+_HEX = re.compile(r"[0-9a-f]{1,64}")
+
+
+@dataclass(frozen=True)
+class Use:
+    """A container that needs an image."""
+
+    container: str
+    digest: str
+    is_running: bool
+
+
+@dataclass(frozen=True)
+class Registries:
+    """How registries are reached. `mirrors`: registry -> address asked first (`host:port`, or with http:// or https:// before it);
+    `plain`: addresses that are spoken to in http though they are not loopback."""
+
+    mirrors: Mapping[str, str] = field(default_factory=dict[str, str])
+    plain: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is here. `config` is what a container starts from, `document` the whole image config."""
+
+    id: Digest
+    digest: Digest
+    manifest: Manifest
+    parsed: ImageConfig
+    record: Record
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self.parsed.settings)
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        return self.parsed.document
+
+
+class Images:
+    """See the module. `used` says which images containers need; `changed` is called after every change of what is here."""
+
+    def __init__(
+        self,
+        data_root: str,
+        run_worker: RunWorker,
+        used: Callable[[], Iterable[Use]] = lambda: (),
+        changed: Callable[[], None] = lambda: None,
+        registries: Registries = Registries(),
+        machine: str = os.uname().machine,
+    ) -> None:
+        self.blobs = Blobs(data_root)
+        self.layer_store = Layers(data_root, run_worker)
+        self._references = References(data_root, changed)
+        self._partial = os.path.join(data_root, "blobs", "partial")
+        self._run_worker, self._used, self._registries = run_worker, used, registries
+        self.platform = normalise("linux", machine)
+        self._pool = Pool()
+        self._read: dict[Digest, tuple[Manifest, ImageConfig]] = {}
+
+    # looking up
+
+    def find(self, name: str) -> Image:
+        """By reference, `name@digest`, digest, id or the beginning of an id. ApiError 404 in Docker's words."""
+        found = self._find(name)
+        if found is None:
+            raise ApiError(404, f"No such image: {_shown(name)}")
+        return self._image(found)
+
+    def lookup(self, name: str) -> Optional[Image]:
+        """As `find`, None where there is none."""
+        found = self._find(name)
+        return self._image(found) if found else None
+
+    def layers(self, digest: str) -> list[str]:
+        """Short ids of an image's layers, top first; ApiError when they are not unpacked."""
+        _, config = self._parsed(Digest(digest))
+        try:
+            return self.layer_store.shorts(config.diff_ids)
+        except KeyError:
+            raise ApiError(500, f"image {digest}: its layers are not unpacked, pull or load it again") from None
+
+    def count(self) -> int:
+        return len({record.config for record in self._references.records()})
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """For `/gitopsd/v1/state`."""
+        names = self._references.names()
+        return [
+            {
+                "digest": record.digest,
+                "id": record.config,
+                "references": sorted(name for name, digest in names.items() if digest == record.digest),
+                "size_bytes": record.size_bytes,
+                "platform": record.platform,
+            }
+            for record in self._references.records()
+        ]
+
+    def list(self, filters: Optional[Mapping[str, Sequence[str]]] = None) -> list[dict[str, Any]]:
+        """`GET /images/json`."""
+        return show.listed([self._described(record) for record in self._newest()], filters or {}, self._described_by_name)
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """`GET /images/{name}/json`."""
+        image = self.find(name)
+        return show.inspected(self._described(image.record), self._graph(image))
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """`GET /images/{name}/history`."""
+        return show.history(self._described(self.find(name).record))
+
+    # names
+
+    def tag(self, source: str, repository: str, tag: str = "") -> None:
+        """Give an image another name."""
+        image = self.find(source)
+        try:
+            reference = parse_reference(repository, default_tag=None)
+            if reference.digest is not None:
+                raise ApiError(400, "refusing to create a tag with a digest reference")
+            reference = reference.tagged(tag or reference.tag or "latest")
+        except (InvalidReference, InvalidDigest) as error:
+            raise ApiError(400, str(error)) from None
+        self._references.put(image.record, [str(reference)])
+
+    def remove(self, name: str, force: bool = False, prune: bool = True) -> list[dict[str, str]]:
+        """Docker's rmi: a name goes; with the last one, or by id, the image. Conflicts are 409."""
+        found = self._find(name)
+        if found is None:
+            raise ApiError(404, f"No such image: {_shown(name)}")
+        record = self._references.record(found)
+        same_id = [other.digest for other in self._references.records() if other.config == record.config]
+        names = [text for digest in same_id for text in self._references.names_of(digest)]
+        reference = self._named(name, found)
+        answer: list[dict[str, str]] = []
+        if reference is not None:
+            tags = [text for text in names if "@" not in text]
+            others = [text for text in tags if text != reference]
+            going = [reference]
+            if "@" not in reference and not [text for text in others if text.rpartition(":")[0] == reference.rpartition(":")[0]]:
+                # the last tag of a repository takes the digest names of that repository along
+                going += [text for text in names if "@" in text and text.partition("@")[0] == reference.rpartition(":")[0]]
+            if others or [text for text in names if text not in going]:
+                self._references.remove(going)
+                return [{"Untagged": _familiar(text)} for text in going]
+            self._refuse_in_use(record, force, f"unable to remove repository reference {name!r} (must force) - ", is_name=True)
+            answer = [{"Untagged": _familiar(text)} for text in going]
+            in_use = {use.digest for use in self._used()}
+            if in_use & set(same_id):  # forced: the name goes, the image stays for its containers
+                self._references.remove(going)
+                return answer
+        else:
+            repositories = {text.rpartition(":")[0] if "@" not in text else text.partition("@")[0] for text in names}
+            if len(repositories) > 1 and not force:
+                shown = record.config.short
+                raise ApiError(409, f"unable to delete {shown} (must be forced) - image is referenced in multiple repositories")
+            self._refuse_in_use(record, force, "", is_name=False)
+            answer = [{"Untagged": _familiar(text)} for text in names]
+        self._references.remove(names, same_id)
+        answer.append({"Deleted": record.config})
+        if prune:
+            self._drop_layers()
+        return answer
+
+    # coming in and going out
+
+    def pull(self, name: str, tell: Tell, tag: str = "", platform: str = "", credentials: Optional[Credentials] = None) -> Image:
+        """Fetch, unpack and name an image. Messages of Docker's stream go to `tell`; ApiError is not among them."""
+        reference = _reference(name, tag)
+        wanted = _platform(platform) or self.platform
+        teller = Teller(tell)
+        before = self.lookup(str(reference))
+        clients = self._clients(reference, credentials)
+        with self.blobs.lease() as lease:
+            got = pull.fetch(clients, reference, wanted, bool(platform), self.blobs, lease, teller)
+            names = [str(reference)]
+            if reference.digest is None:
+                names.append(str(reference.at(got.named)))
+            elif reference.tag:  # name:tag@digest gives the digest alone a name, as Docker does
+                names = [str(reference.at(reference.digest))]
+            image = self._take(got.digest, got.manifest, got.config, names, teller)
+        teller.say(f"Digest: {got.named}")
+        is_new = before is None or before.digest != image.digest
+        teller.say(f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {reference.familiar}")
+        return image
+
+    def push(self, name: str, tell: Tell, tag: str = "", credentials: Optional[Credentials] = None) -> Digest:
+        """Push what has this name to the registry in it; the digest that it has there."""
+        reference = _reference(name, tag)
+        image = self.lookup(str(reference))
+        if image is None:
+            raise ApiError(404, f"An image does not exist locally with the tag: {reference.familiar_name}")
+        client = self._clients(reference, credentials)[-1]
+        with self.blobs.lease() as lease:
+            for blob in image.manifest.blobs:
+                if not lease.keep(blob.digest):
+                    raise ApiError(500, f"push {reference.familiar}: blob {blob.digest} is not in the store")
+            push.push(client, reference, image.digest, image.manifest, self.blobs, self._sources(reference), Teller(tell))
+        self._references.put(image.record, [str(reference.at(image.digest))])
+        return image.digest
+
+    def scratch(self) -> int:
+        """A descriptor of an unnamed file on the store's file system, for an archive that is uploaded; the caller closes it."""
+        return os.open(self._partial, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+
+    def load(self, descriptor: int, tell: Tell, platform: str = "") -> list[Image]:
+        """Take the images of an archive (`docker save`, OCI layout, compressed or not): a regular file from its beginning."""
+        wanted = _platform(platform) or self.platform
+        scratch = self.scratch()
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            where = self._run_worker(archive.JOB, {}, [descriptor, scratch])
+            members = archive.Archive(scratch if where["where"] == "scratch" else descriptor, where["members"])
+            images: list[Image] = []
+            with self.blobs.lease() as lease:
+                for loaded in archive.load(members, wanted, self.blobs, lease):
+                    config = parse_config(self.blobs.read(loaded.manifest.config.digest, LARGEST_CONFIG), loaded.manifest)
+                    images.append(self._take(loaded.digest, loaded.manifest, config, loaded.names, Teller(lambda message: None)))
+                    for text in loaded.names:
+                        tell({"stream": f"Loaded image: {_familiar(text)}\n"})
+                    if not loaded.names:
+                        tell({"stream": f"Loaded image ID: {images[-1].id}\n"})
+            return images
+        finally:
+            os.close(scratch)
+
+    def save(self, names: Sequence[str], write: Callable[[Any], object]) -> None:
+        """Write an archive of these images for `docker load`; the names that are references go along."""
+        chosen: dict[Digest, tuple[Digest, Manifest, list[str]]] = {}
+        with self.blobs.lease() as lease:
+            for name in names:
+                image = self.find(name)
+                for blob in image.manifest.blobs:
+                    if not lease.keep(blob.digest):
+                        raise ApiError(500, f"save {name}: blob {blob.digest} is not in the store")
+                entry = chosen.setdefault(image.digest, (image.digest, image.manifest, []))
+                reference = self._named(name, image.digest)
+                if reference is not None and "@" not in reference:
+                    entry[2].append(reference)
+            archive.save(list(chosen.values()), self.blobs, write)
+
+    # /gitopsd/v1
+
+    def missing(self, digests: Sequence[str]) -> dict[str, Any]:
+        """Which blobs are not here, and how much of them is. Those that are stay for an hour at least."""
+        wanted = [_digest(text) for text in digests]
+        with self.blobs.lease() as lease:
+            missing = [digest for digest in wanted if not lease.keep(digest)]
+        return {"missing": missing, "partial": self.blobs.partials(missing)}
+
+    def begin_blob(self, digest: str, offset: int = 0, size: int = -1) -> BlobWriter:
+        """Take a blob from byte `offset` on, which must be where its partial ends (409 `offset-differs` says where)."""
+        return BlobWriter(self.blobs, _digest(digest), offset, None if size < 0 else size)
+
+    def register(self, manifest: str, references: Sequence[str]) -> Image:
+        """Make an image of blobs that are here: check, unpack, name. ApiError 409 `blobs-missing` says which are not."""
+        digest = _digest(manifest)
+        try:
+            names = [str(parse_reference(text)) for text in references]
+        except (InvalidReference, InvalidDigest) as error:
+            raise ApiError(400, str(error)) from None
+        with self.blobs.lease() as lease:
+            self._keep_all([digest], lease)
+            try:
+                parsed = parse_manifest(self.blobs.read(digest, LARGEST_MANIFEST))
+                if isinstance(parsed, Index):
+                    raise ApiError(400, f"make image {digest}: it is an index, name the manifest of one platform")
+                self._keep_all([blob.digest for blob in parsed.blobs], lease)
+                for blob in parsed.blobs:
+                    if self.blobs.size(blob.digest) != blob.size:
+                        raise InvalidManifest(
+                            f"blob {blob.digest} has {self.blobs.size(blob.digest)} bytes, the manifest says {blob.size}"
+                        )
+                config = parse_config(self.blobs.read(parsed.config.digest, LARGEST_CONFIG), parsed)
+                return self._take(digest, parsed, config, names, Teller(lambda message: None))
+            except (InvalidManifest, DigestMismatch) as error:
+                raise ApiError(400, f"make image {digest}: {error}") from None
+
+    # for the builder
+
+    def add_layer(self, below: Sequence[Digest], upper: str, epoch: Optional[int], lease: Lease) -> tuple[Digest, Descriptor]:
+        """Make a layer of an overlay's upper folder and unpack it above the layers with these diff ids, which are unpacked.
+
+        No time in it is later than `epoch`, in seconds. Its diff id, and its blob, which `lease` holds.
+        """
+        descriptor = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with self.blobs.ingest_unnamed() as ingest:
+                ingest.fill(lambda out: self._run_worker(diff.JOB, {"epoch": epoch}, [descriptor, out]))
+                size = ingest.offset
+                digest = ingest.commit()
+        finally:
+            os.close(descriptor)
+        lease.keep(digest)
+        blob = Descriptor(OCI_LAYER, digest, size)
+        self.unpack([*below, digest], [*([None] * len(below)), blob])
+        return digest, blob
+
+    def unpack(self, diff_ids: Sequence[Digest], blobs: Sequence[Optional[Descriptor]]) -> None:
+        """Unpack layers that are not yet; a blob may be None where its layer is known to be."""
+        with self.layer_store.hold(diff_ids):
+            self.layer_store.unpack(diff_ids, [self._source(blob) for blob in blobs])
+
+    def commit(
+        self, config: Mapping[str, Any] | bytes, layers: Sequence[Descriptor], names: Sequence[str], lease: Lease
+    ) -> Image:
+        """Make an image of a config document and its layers' blobs, which `lease` holds; name it."""
+        data = config if isinstance(config, bytes) else render(config)
+        try:
+            texts = [str(parse_reference(text)) for text in names]
+            config_digest = self.blobs.put(data)
+            lease.keep(config_digest)
+            manifest_data = render_manifest(Descriptor(OCI_CONFIG, config_digest, len(data)), layers)
+            manifest = parse_manifest(manifest_data)
+            assert isinstance(manifest, Manifest)
+            parsed = parse_config(data, manifest)
+        except (InvalidManifest, InvalidReference, InvalidDigest) as error:
+            raise ApiError(400, str(error)) from None
+        digest = self.blobs.put(manifest_data)
+        lease.keep(digest)
+        return self._take(digest, manifest, parsed, texts, Teller(lambda message: None))
+
+    # housekeeping
+
+    def roots(self) -> Iterable[Digest]:
+        """content/roots.py: the blobs of every image that is recorded or that a container needs."""
+        for digest in self._needed():
+            yield digest
+            try:
+                manifest, _ = self._parsed(digest)
+            except BlobMissing:
+                continue
+            yield from (blob.digest for blob in manifest.blobs)
+
+    def collect(self, owners: Sequence[Roots] = ()) -> Collected:
+        """Remove blobs and layers that neither images, containers nor `owners` need."""
+        self._drop_layers()
+        return collect(self.blobs, [self, *owners])
+
+    # within
+
+    def _take(self, digest: Digest, manifest: Manifest, config: ImageConfig, names: Sequence[str], teller: Teller) -> Image:
+        """Unpack what is in the store and record it."""
+        with self.layer_store.hold(config.diff_ids):
+            try:
+                sources = [self._source(layer) for layer in manifest.layers]
+                self.layer_store.unpack(config.diff_ids, sources, lambda name, what: teller.say(what, name))
+            except InvalidManifest as error:
+                raise ApiError(400, str(error)) from None
+            size = self.layer_store.size_bytes(config.diff_ids)
+            record = Record(digest, manifest.config.digest, str(config.platform), size, time.time_ns())
+            self._references.put(record, names)
+        return self._image(digest)
+
+    def _source(self, blob: Optional[Descriptor]) -> Source:
+        if blob is None:
+            return Source(_no_blob, "", "")
+        return Source(lambda: self.blobs.open(blob.digest), compression(blob.media_type), blob.digest.short)
+
+    def _image(self, digest: Digest) -> Image:
+        record = self._references.record(digest)
+        manifest, config = self._parsed(digest)
+        return Image(record.config, digest, manifest, config, record)
+
+    def _parsed(self, digest: Digest) -> tuple[Manifest, ImageConfig]:
+        found = self._read.get(digest)
+        if found is None:
+            manifest = parse_manifest(self.blobs.read(digest, LARGEST_MANIFEST))
+            if isinstance(manifest, Index):
+                raise InvalidManifest(f"{digest} is an index")
+            found = (manifest, parse_config(self.blobs.read(manifest.config.digest, LARGEST_CONFIG), manifest))
+            self._read[digest] = found
+        return found
+
+    def _find(self, name: str) -> Optional[Digest]:
+        names = self._references.names()
+        records = self._references.records()
+        if name.startswith("sha256:") and _HEX.fullmatch(name[7:]):
+            return _by_id(records, name[7:])
+        try:
+            reference = parse_reference(name)
+        except (InvalidReference, InvalidDigest):
+            return _by_id(records, name) if _HEX.fullmatch(name) else None
+        if reference.digest is not None:
+            found = names.get(str(reference.at(reference.digest))) or names.get(str(reference))
+            return found or next((record.digest for record in records if record.digest == reference.digest), None)
+        found = names.get(str(reference))
+        if found is None and _HEX.fullmatch(name):
+            found = _by_id(records, name)
+        return found
+
+    def _named(self, name: str, digest: Digest) -> Optional[str]:
+        """The reference that `name` is, if it is one of this image's and not its id."""
+        try:
+            reference = parse_reference(name)
+        except (InvalidReference, InvalidDigest):
+            return None
+        for text in (str(reference), str(reference.at(reference.digest)) if reference.digest else ""):
+            if self._references.names().get(text) == digest:
+                return text
+        return None
+
+    def _refuse_in_use(self, record: Record, force: bool, prefix: str, is_name: bool) -> None:
+        same = {other.digest for other in self._references.records() if other.config == record.config}
+        for use in sorted(self._used(), key=lambda use: not use.is_running):
+            if use.digest not in same:
+                continue
+            if is_name and not force:
+                raise ApiError(
+                    409, f"conflict: {prefix}container {use.container[:12]} is using its referenced image {record.config.short}"
+                )
+            if not is_name and use.is_running:
+                raise ApiError(
+                    409, f"conflict: unable to delete {record.config.short} (cannot be forced) - image is being used by running container "
+                    f"{use.container[:12]}"
+                )  # fmt: skip
+            if not is_name and not force:
+                raise ApiError(
+                    409, f"conflict: unable to delete {record.config.short} (must be forced) - image is being used by stopped container "
+                    f"{use.container[:12]}"
+                )  # fmt: skip
+
+    def _clients(self, reference: Reference, credentials: Optional[Credentials]) -> list[Client]:
+        """In the order they are asked; the registry itself last. Credentials are for it and not for a mirror."""
+        clients: list[Client] = []
+        mirror = self._registries.mirrors.get(reference.registry)
+        if mirror:
+            scheme, _, address = mirror.rpartition("://")
+            plain = scheme == "http" or (not scheme and self._is_plain(address))
+            clients.append(Client(address, plain, None, f"{address} (mirror of {reference.registry})", self._pool))
+        clients.append(
+            Client(reference.registry, self._is_plain(reference.registry), credentials, reference.registry, self._pool)
+        )
+        return clients
+
+    def _is_plain(self, address: str) -> bool:
+        return address in self._registries.plain or is_loopback(address)
+
+    def _sources(self, reference: Reference) -> dict[Digest, str]:
+        """Which repositories of this registry hold which blobs, as far as names here tell."""
+        sources: dict[Digest, str] = {}
+        for text, digest in self._references.names().items():
+            other = parse_reference(text)
+            if other.registry == reference.registry and other.repository != reference.repository and other.digest is not None:
+                for blob in self._parsed(digest)[0].blobs:
+                    sources[blob.digest] = other.repository
+        return sources
+
+    def _keep_all(self, digests: Iterable[Digest], lease: Lease) -> None:
+        missing = [digest for digest in digests if not lease.keep(digest)]
+        if missing:
+            raise ApiError(409, f"blobs are missing: {', '.join(missing[:10])}", "blobs-missing", missing=missing)
+
+    def _needed(self) -> set[Digest]:
+        return {record.digest for record in self._references.records()} | {Digest(use.digest) for use in self._used()}
+
+    def _drop_layers(self) -> None:
+        needed: set[Digest] = set()
+        for digest in self._needed():
+            needed.update(chain_ids(self._parsed(digest)[1].diff_ids))
+        self.layer_store.remove_others(needed)
+
+    def _newest(self) -> list[Record]:
+        """One record an id."""
+        return list({record.config: record for record in reversed(self._references.records())}.values())[::-1]
+
+    def _described(self, record: Record) -> show.Described:
+        names = self._references.names()
+        same = {other.digest for other in self._references.records() if other.config == record.config}
+        texts = sorted(name for name, digest in names.items() if digest in same)
+        manifest, config = self._parsed(record.digest)
+        return show.Described(record, manifest, config, texts)
+
+    def _described_by_name(self, name: str) -> show.Described:
+        return self._described(self.find(name).record)
+
+    def _graph(self, image: Image) -> list[str]:
+        return [os.path.join(self.layer_store.folder, short) for short in self.layers(image.digest)]
+
+
+def _by_id(records: Sequence[Record], prefix: str) -> Optional[Digest]:
+    """By id or manifest digest, whole or its beginning; ApiError when two ids begin so."""
+    exact = [record for record in records if prefix in (record.config.hex, record.digest.hex)]
+    found = exact or [record for record in records if record.config.hex.startswith(prefix)]
+    if len({record.config for record in found}) > 1:
+        raise ApiError(400, f"multiple IDs found with provided prefix: {prefix}")
+    return found[0].digest if found else None
+
+
+def _reference(name: str, tag: str) -> Reference:
+    """From the two parameters of Docker's calls; `tag` may be a digest."""
+    try:
+        if tag:
+            reference = parse_reference(name, default_tag=None)
+            return reference.at(Digest(tag)) if ":" in tag else reference.tagged(check_tag(tag))
+        return parse_reference(name)
+    except (InvalidReference, InvalidDigest) as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _platform(text: str) -> Optional[Platform]:
+    try:
+        return parse_platform(text) if text else None
+    except InvalidPlatform as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest(text)
+    except InvalidDigest as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _familiar(text: str) -> str:
+    return parse_reference(text).familiar
+
+
+def _shown(name: str) -> str:
+    try:
+        return parse_reference(name).familiar
+    except (InvalidReference, InvalidDigest):
+        return name
+
+
+def _no_blob() -> Any:
+    raise ApiError(500, "a layer that was unpacked is gone")
