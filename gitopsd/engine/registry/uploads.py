@@ -26,8 +26,19 @@ class Upload:
 
     def __init__(self, session: str, repository: str) -> None:
         self.session, self.repository = session, repository
-        self.lock = asyncio.Lock()
         self.ingest: Optional[Ingest] = None
+        self._lock: Optional[asyncio.Lock] = None
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Asked for on the loop: before Python 3.10 a lock belongs to the loop it is made on."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
+
+    @property
+    def is_busy(self) -> bool:
+        return self._lock is not None and self._lock.locked()
 
 
 class Uploads:
@@ -94,7 +105,7 @@ class Uploads:
         for name in os.listdir(self._folder):
             session = name.split(".")[0]
             upload = self._known.get(session)
-            if upload is not None and upload.lock.locked():
+            if upload is not None and upload.is_busy:
                 continue
             with suppress(FileNotFoundError):
                 path = os.path.join(self._folder, name)
@@ -114,7 +125,7 @@ class Uploads:
         self._known[upload.session] = upload
         if len(self._known) > _MOST_OPEN:
             for other in list(self._known.values()):
-                if not other.lock.locked() and other is not upload:
+                if not other.is_busy and other is not upload:
                     self.close_idle(other)
                     del self._known[other.session]
                     return
