@@ -10,6 +10,7 @@ _ROLES = {
     "daemon": "gitopsd.engine.wiring:daemon",
     "supervise": "gitopsd.engine.daemon.supervise:main",
     "registry": "gitopsd.engine.wiring:registry",
+    "uninstall": "gitopsd.engine.wiring:uninstall",
 }
 _CLIENT = "gitopsd.engine.client.main:main"
 

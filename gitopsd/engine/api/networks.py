@@ -26,7 +26,11 @@ async def list_all(engine: Engine, request: Request, _: dict[str, str]) -> Respo
             shown = [network for network in shown if network[key.capitalize()] in values]
         elif key == "type":
             kinds = {"builtin" if network["Name"] in ("bridge", "host", "none") else "custom" for network in shown}
-            shown = [n for n in shown if ("builtin" if n["Name"] in ("bridge", "host", "none") else "custom") in values] if kinds else []
+            shown = (
+                [n for n in shown if ("builtin" if n["Name"] in ("bridge", "host", "none") else "custom") in values]
+                if kinds
+                else []
+            )
         elif key == "dangling":
             free = values[-1] in ("1", "true")
             shown = [network for network in shown if (not engine.containers.users_of_network(network["Id"])) == free]
@@ -55,7 +59,9 @@ async def remove(engine: Engine, _: Request, names: dict[str, str]) -> Response:
 
 async def connect(engine: Engine, request: Request, names: dict[str, str]) -> Response:
     body = await json_body(request)
-    await engine.containers.connect(engine.containers.get(body.get("Container") or ""), names["name"], mapping(body, "EndpointConfig"))
+    await engine.containers.connect(
+        engine.containers.get(body.get("Container") or ""), names["name"], mapping(body, "EndpointConfig")
+    )
     return Response(200)
 
 

@@ -49,7 +49,9 @@ class Connections:
             given = endpoints.get(name) or endpoints.get(network.name) or endpoints.get(network.id) or {}
             aliases = texts(given, "Aliases")
             if aliases and network.is_predefined:
-                raise ApiError(400, f"network-scoped alias is supported only for containers in user defined networks, not in {network.name}")
+                raise ApiError(
+                    400, f"network-scoped alias is supported only for containers in user defined networks, not in {network.name}"
+                )
             planned[network.name] = {"network": network.id, "aliases": aliases, "ipam": mapping(given, "IPAMConfig")}
         if len(planned) > 1 and {"host", "none"} & set(planned):
             raise ApiError(400, f"create container: network {mode} cannot be joined together with others")
@@ -193,7 +195,9 @@ class Connections:
     async def drop_reservations(self, container: Container) -> None:
         """Another monitor holds them now."""
         if container.monitor is not None:
-            await container.monitor.ask("drop-sockets", names=[name for name in await _held(container) if name.startswith("port/")])
+            await container.monitor.ask(
+                "drop-sockets", names=[name for name in await _held(container) if name.startswith("port/")]
+            )
 
 
 async def _held(container: Container) -> list[str]:

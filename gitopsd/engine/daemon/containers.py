@@ -20,6 +20,7 @@ from gitopsd.engine.daemon.lifecycle import Lifecycle, signal_number
 from gitopsd.engine.daemon.mounts import plan_mounts
 from gitopsd.engine.daemon.store import ContainerStore
 from gitopsd.engine.events.changes import Changes
+from gitopsd.engine.images.images import Use
 from gitopsd.engine.runtime.capabilities import bounded
 from gitopsd.engine.volumes.volumes import Volumes
 
@@ -87,15 +88,22 @@ class Containers:
         self._by_id[container.id] = container
         self._names[container.name] = container.id
 
+    def by_id(self, identity: str) -> Optional[Container]:
+        return self._by_id.get(identity)
+
+    def images_used(self) -> list[Use]:
+        return [
+            Use(container.id, container.record["image"]["digest"], container.is_running)
+            for container in list(self._by_id.values())
+            if container.record["image"]["digest"]
+        ]
+
     def users_of_volume(self, name: str) -> list[str]:
         return [
             container.id
             for container in self._by_id.values()
             if any(mount["Type"] == "volume" and mount["Name"] == name for mount in container.record["mounts"])
         ]
-
-    def users_of_image(self, digest: str) -> list[Container]:
-        return [container for container in self._by_id.values() if container.record["image"]["digest"] == digest]
 
     def users_of_network(self, network: str) -> list[Container]:
         return [

@@ -15,7 +15,9 @@ _UNFINISHED = "."
 
 
 class ContainerStore:
-    def __init__(self, data_root: str) -> None:
+    def __init__(self, data_root: str, may_clean: bool = True) -> None:
+        """`may_clean`: leftovers are removed; only who holds the data root's lock may."""
+        self._may_clean = may_clean
         self.root = os.path.join(data_root, "containers")
         os.makedirs(self.root, 0o700, exist_ok=True)
 
@@ -28,7 +30,8 @@ class ContainerStore:
         broken: list[str] = []
         for name in os.listdir(self.root):
             if name.startswith(_UNFINISHED):
-                shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
+                if self._may_clean:
+                    shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
                 continue
             try:
                 record = read_record(self.path(name, "config.json"))

@@ -22,7 +22,9 @@ _log = logging.getLogger(__name__)
 OLD_SUFFIX = ".old"
 
 
-async def transition(containers: Containers, lifecycle: Lifecycle, connections: Connections, old: Container, new: Container) -> Json:
+async def transition(
+    containers: Containers, lifecycle: Lifecycle, connections: Connections, old: Container, new: Container
+) -> Json:
     """Move; ApiError with traffic going where it went. Again when it is done: the same answer."""
     if old is new:
         raise ApiError(400, "transition: a container cannot take its own place")
@@ -55,7 +57,9 @@ async def finish_broken_off(containers: Containers, lifecycle: Lifecycle, connec
             try:
                 await transition(containers, lifecycle, connections, old, new)
             except ApiError as error:
-                _log.error("transition from %s to %s was broken off and cannot be finished: %s", old.name, new.name, error.message)
+                _log.error(
+                    "transition from %s to %s was broken off and cannot be finished: %s", old.name, new.name, error.message
+                )
 
 
 def _aliases(container: Container) -> set[str]:

@@ -111,6 +111,10 @@ class Images:
         self._pool = Pool()
         self._read: dict[Digest, tuple[Manifest, ImageConfig]] = {}
 
+    @property
+    def mirrors(self) -> Mapping[str, str]:
+        return self._registries.mirrors
+
     # looking up
 
     def find(self, name: str) -> Image:
