@@ -1,6 +1,7 @@
 """Containers and networks: who belongs where, with which addresses, names and published ports.
 
-What the record asks for becomes endpoints at a start (`allocate`, `attach`, `publish`) and goes at the end (`release`). Networks itself is synchronous, so
+What the record asks for becomes endpoints at a start (`allocate`, `attach`, `publish`) and goes at the end (`release`).
+Networks itself is synchronous, so
 each step runs in a thread; names are answered on the event loop.
 """
 
@@ -100,7 +101,7 @@ class Connections:
             with open(written[name], "w", encoding="utf-8") as file:
                 file.write(text)
             os.chmod(written[name], 0o644)
-        os.chmod(os.path.join(folder, "etc"), 0o711)
+        os.chmod(os.path.join(folder, "etc"), 0o711)  # noqa: S103  its files are bound into the container
         return written
 
     def _resolv_conf(self, container: Container) -> str:

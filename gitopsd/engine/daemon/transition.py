@@ -1,6 +1,7 @@
 """One container takes another's place: ports and names at once (docs/engine-api.md, "transition").
 
-What is durable says how far it got: the old one's new name, then the new one's, which no longer waits. A daemon that starts finds a new container whose
+What is durable says how far it got: the old one's new name, then the new one's, which no longer waits.
+A daemon that starts finds a new container whose
 monitor holds the ports while it still waits: the move had begun, and is done to its end.
 """
 
