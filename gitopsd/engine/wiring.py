@@ -258,7 +258,7 @@ def build(root: DataRoot, exec_root: str, launcher: Launcher, options: argparse.
     store = ContainerStore(data_root)
     execs = Execs(launcher, cgroups)
     networks = Networks(root.instance, os.path.join(data_root, "networks"), _now, identity.block or options.address_block)
-    resolver = Resolver(networks)
+    resolver = Resolver(lambda: networks.names)
 
     def find(identity: str) -> Optional[Container]:
         return containers.by_id(identity)

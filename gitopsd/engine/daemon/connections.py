@@ -122,7 +122,7 @@ class Connections:
             for sock in opened.values():
                 sock.close()
             raise
-        self._resolver.add(container.id, opened["dns-udp"], opened["dns-tcp"])
+        self._resolver.serve(container.id, opened["dns-udp"], opened["dns-tcp"], container.host_config["Dns"])
         reserved = self._reserved.pop(container.id, [])
         if reserved and container.monitor is not None:
             names = [socket_name(reservation) for reservation in reserved]
@@ -139,7 +139,7 @@ class Connections:
         """Take it out of everything; safe when it has nothing."""
         for reservation in self._reserved.pop(container.id, []):
             reservation.socket.close()
-        self._resolver.remove(container.id)
+        self._resolver.drop(container.id)
         await asyncio.to_thread(self.networks.release, container.id)
 
     # a daemon that starts
@@ -158,7 +158,9 @@ class Connections:
         """Make the kernel what it should be, with all that was adopted, and answer look-ups."""
         await asyncio.to_thread(self.networks.start, self._adopted)
         for running in self._adopted:
-            self._resolver.add(running.container, running.sockets["dns-udp"], running.sockets["dns-tcp"])
+            found = self._find(running.container)
+            servers = found.host_config["Dns"] if found else []
+            self._resolver.serve(running.container, running.sockets["dns-udp"], running.sockets["dns-tcp"], servers)
         self._adopted.clear()
 
     # changes while it runs

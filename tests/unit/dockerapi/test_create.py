@@ -38,7 +38,7 @@ def test_what_the_docker_cli_sends_asks_for_nothing_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("Privileged", True), ("PidMode", "host"), ("Devices", [{"PathOnHost": "/dev/sda"}]), ("Init", True), ("Links", ["a:b"]),
-     ("NetworkMode", "container:x"), ("UsernsMode", "host"), ("Dns", ["1.1.1.1"]), ("SecurityOpt", ["apparmor=x"]),
+     ("NetworkMode", "container:x"), ("UsernsMode", "host"), ("SecurityOpt", ["apparmor=x"]),
      ("LogConfig", {"Type": "syslog"}), ("VolumesFrom", ["x"])],
 )  # fmt: skip
 def test_what_is_not_there_yet_is_refused_by_name(field: str, value: Any) -> None:
