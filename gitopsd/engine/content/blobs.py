@@ -18,6 +18,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -323,10 +324,11 @@ class Blobs:
 
 
 class Lease:
-    """Blobs that stay while this is open: each is held by a shared lock on its file, which a crash lets go."""
+    """Blobs that stay while this is open: each is held by a shared lock on its file, which a crash lets go. Safe in threads."""
 
     def __init__(self, store: Blobs) -> None:
         self._store = store
+        self._lock = threading.Lock()
         self._held: dict[Digest, int] = {}
 
     def keep(self, digest: Digest) -> bool:
@@ -341,13 +343,17 @@ class Lease:
             fcntl.flock(descriptor, fcntl.LOCK_SH)  # a collector holds it for an instant only
             if os.fstat(descriptor).st_nlink:
                 os.utime(descriptor)
-                self._held[digest] = descriptor
+                with self._lock:
+                    kept = self._held.setdefault(digest, descriptor)
+                if kept != descriptor:
+                    os.close(descriptor)
                 return True
             os.close(descriptor)
 
     def close(self) -> None:
-        while self._held:
-            os.close(self._held.popitem()[1])
+        with self._lock:
+            while self._held:
+                os.close(self._held.popitem()[1])
 
     def __enter__(self) -> Lease:  # noqa: PYI034  Self came after 3.9
         return self

@@ -20,7 +20,7 @@ from typing import Any, Callable, Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.content.blobs import BlobMissing, Blobs, DigestMismatch, Lease
-from gitopsd.engine.content.gc import Collected, collect
+from gitopsd.engine.content.gc import GRACE_S, Collected, collect
 from gitopsd.engine.content.roots import Roots
 from gitopsd.engine.images import archive, diff, pull, push, show
 from gitopsd.engine.images.layers import Layers, RunWorker, Source
@@ -29,6 +29,7 @@ from gitopsd.engine.images.receive import BlobWriter
 from gitopsd.engine.images.refs import Record, References
 from gitopsd.engine.registry.client import Client, Credentials
 from gitopsd.engine.registry.http import Pool, is_loopback
+from gitopsd.engine.registry.repositories import Repositories
 from gitopsd.oci.digest import Digest, InvalidDigest
 from gitopsd.oci.manifest import (
     LARGEST_CONFIG,
@@ -105,6 +106,7 @@ class Images:
         self.blobs = Blobs(data_root)
         self.layer_store = Layers(data_root, run_worker)
         self._references = References(data_root, changed)
+        self._data_root = data_root
         self._partial = os.path.join(data_root, "blobs", "partial")
         self._run_worker, self._used, self._registries = run_worker, used, registries
         self.platform = normalise("linux", machine)
@@ -214,10 +216,11 @@ class Images:
                 raise ApiError(409, f"unable to delete {shown} (must be forced) - image is referenced in multiple repositories")
             self._refuse_in_use(record, force, "", is_name=False)
             answer = [{"Untagged": _familiar(text)} for text in names]
+        _, config = self._parsed(found)
         self._references.remove(names, same_id)
         answer.append({"Deleted": record.config})
         if prune:
-            self._drop_layers()
+            self.layer_store.remove_unneeded(self._needed_chains(), set(chain_ids(config.diff_ids)))
         return answer
 
     # coming in and going out
@@ -390,10 +393,11 @@ class Images:
                 continue
             yield from (blob.digest for blob in manifest.blobs)
 
-    def collect(self, owners: Sequence[Roots] = ()) -> Collected:
-        """Remove blobs and layers that neither images, containers nor `owners` need."""
-        self._drop_layers()
-        return collect(self.blobs, [self, *owners])
+    def collect(self, owners: Sequence[Roots] = (), unused_s: float = GRACE_S) -> Collected:
+        """Remove blobs and layers that nobody needs and nobody relied on for so long. Who needs blobs: images, containers, the registry
+        of this data root, and `owners`."""
+        self.layer_store.remove_unneeded(self._needed_chains(), unused_s=unused_s)
+        return collect(self.blobs, [self, Repositories(self._data_root, self.blobs), *owners], unused_s)
 
     # within
 
@@ -512,11 +516,11 @@ class Images:
     def _needed(self) -> set[Digest]:
         return {record.digest for record in self._references.records()} | {Digest(use.digest) for use in self._used()}
 
-    def _drop_layers(self) -> None:
+    def _needed_chains(self) -> set[Digest]:
         needed: set[Digest] = set()
         for digest in self._needed():
             needed.update(chain_ids(self._parsed(digest)[1].diff_ids))
-        self.layer_store.remove_others(needed)
+        return needed
 
     def _newest(self) -> list[Record]:
         """One record an id."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Optional, cast
 
 from gitopsd.engine.images.unpack import JOB
 from gitopsd.engine.kernel.files import syncfs
@@ -57,6 +58,8 @@ class Layers:
         self._lock = threading.Lock()
         self._making: dict[Digest, threading.Lock] = {}
         self._held: dict[Digest, int] = {}
+        self._relied: dict[str, float] = {}
+        self._began = time.monotonic()
         make_directories_durably(self.folder)
         document: Any = read_record(self._path) or {"version": 1, "next": 1, "layers": {}}
         if document.get("version") != 1:
@@ -94,6 +97,7 @@ class Layers:
         finally:
             with self._lock:
                 for chain in chains:
+                    self._relied[chain] = time.monotonic()
                     self._held[chain] -= 1
                     if not self._held[chain]:
                         del self._held[chain]
@@ -131,11 +135,21 @@ class Layers:
                 if made:
                     self._publish(made)
 
-    def remove_others(self, needed: AbstractSet[Digest]) -> int:
-        """Remove the layers whose chains are not needed and not held; returns the bytes of their files."""
+    def remove_unneeded(
+        self, needed: AbstractSet[Digest], among: Optional[AbstractSet[Digest]] = None, unused_s: float = 0.0
+    ) -> int:
+        """Remove the layers (`among` these) that are not needed, not held, and were not for so long; returns the bytes of their files."""
+        now = time.monotonic()
         with self._lock:
             known: Json = self._document["layers"]
-            gone = {chain: known[chain] for chain in known if chain not in needed and chain not in self._held}
+            gone = {
+                chain: known[chain]
+                for chain in known
+                if chain not in needed
+                and chain not in self._held
+                and (among is None or chain in among)
+                and now - self._relied.get(chain, self._began) >= unused_s
+            }
             if not gone:
                 return 0
             self._write({chain: value for chain, value in known.items() if chain not in gone}, self._document["next"])

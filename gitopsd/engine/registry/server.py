@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Callable, Optional
 from urllib.parse import urlencode
@@ -26,7 +26,6 @@ from urllib.parse import urlencode
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.content.blobs import BlobMissing, Blobs
 from gitopsd.engine.content.gc import GRACE_S, PARTIAL_GRACE_S, collect
-from gitopsd.engine.content.roots import Roots
 from gitopsd.engine.http.server import BodyTooLarge, PeerGone, Request, Response, serve_connection
 from gitopsd.engine.paths.records import make_directories_durably
 from gitopsd.engine.registry.repositories import Refused, Repositories
@@ -46,6 +45,7 @@ class Registry:
     """Answers requests for the repositories of one data root."""
 
     def __init__(self, data_root: str, blobs: Optional[Blobs] = None) -> None:
+        self._data_root = data_root
         self._blobs = blobs or Blobs(data_root)
         self.repositories = Repositories(data_root, self._blobs)
         self._uploads = Uploads(data_root, self._blobs)
@@ -272,11 +272,17 @@ class Registry:
 
     # housekeeping
 
-    def collect(self, owners: Iterable[Roots] = (), grace_s: float = GRACE_S) -> int:
-        """Let go of uploads and blobs that nobody needs, and remove what no owner names; returns the bytes freed."""
+    def collect(self, grace_s: float = GRACE_S) -> int:
+        """Let go of uploads and blobs that nobody needs; returns the bytes freed.
+
+        There is one collector for a store: where an engine has its images on the same data root, blobs are removed by that one,
+        which knows what containers need (images/images.py).
+        """
         self._uploads.prune(PARTIAL_GRACE_S)
         self.repositories.prune(grace_s)
-        return collect(self._blobs, [self.repositories, *owners], grace_s).freed_bytes
+        if os.path.exists(os.path.join(self._data_root, "images.json")):
+            return 0
+        return collect(self._blobs, [self.repositories], grace_s).freed_bytes
 
     def close(self) -> None:
         self._uploads.close()
@@ -285,15 +291,13 @@ class Registry:
 async def serve(
     data_root: str,
     listen: str,
-    owners: Sequence[Roots] = (),
     tls: Optional[ssl.SSLContext] = None,
     ready: Optional[Callable[[str], None]] = None,
     collect_every_s: float = _COLLECT_EVERY_S,
 ) -> None:
     """Run the registry of `data_root` on `listen` (`host:port`; port 0 takes a free one) until cancelled.
 
-    `owners` are the others who need blobs of this data root: an engine's images. `ready` hears the address. A second registry on
-    the same data root is refused with ApiError 409.
+    `ready` hears the address. A second registry on the same data root is refused with ApiError 409. An engine's daemon may run on it.
     """
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit():
@@ -325,7 +329,7 @@ async def serve(
             while True:
                 await asyncio.sleep(collect_every_s)
                 try:
-                    await asyncio.to_thread(registry.collect, owners)
+                    await asyncio.to_thread(registry.collect)
                 except Exception:  # noqa: BLE001  the next hour tries again
                     _log.exception("collect")
         finally:
