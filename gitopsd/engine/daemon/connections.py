@@ -40,14 +40,12 @@ class Connections:
 
     def plan(self, host: Json, endpoints: dict[str, Json]) -> dict[str, Json]:
         """The `networks` of a record: name to its id, aliases and address asked for; the first one is NetworkMode's. ApiError 404, 400."""
-        mode = host["NetworkMode"]
-        mode = "bridge" if mode == "default" else mode
         planned: dict[str, Json] = {}
-        for name in [mode, *endpoints]:
-            network = self.networks.find(name)
+        for name in [host["NetworkMode"], *endpoints]:
+            network = self.networks.find(_real_name(name))
             if network.name in planned:
                 continue
-            given = endpoints.get(name) or endpoints.get(network.name) or endpoints.get(network.id) or {}
+            given = next((endpoint for key, endpoint in endpoints.items() if self.networks.find(_real_name(key)).id == network.id), {})
             aliases = texts(given, "Aliases")
             if aliases and network.is_predefined:
                 raise ApiError(
@@ -55,7 +53,7 @@ class Connections:
                 )
             planned[network.name] = {"network": network.id, "aliases": aliases, "ipam": mapping(given, "IPAMConfig")}
         if len(planned) > 1 and {"host", "none"} & set(planned):
-            raise ApiError(400, f"create container: network {mode} cannot be joined together with others")
+            raise ApiError(400, f"create container: network {host['NetworkMode']} cannot be joined together with others")
         return planned
 
     def waits(self, container: Container) -> bool:
@@ -159,7 +157,7 @@ class Connections:
         await asyncio.to_thread(self.networks.start, self._adopted)
         for running in self._adopted:
             found = self._find(running.container)
-            servers = found.host_config["Dns"] if found else []
+            servers = texts(found.host_config, "Dns") if found else []
             self._resolver.serve(running.container, running.sockets["dns-udp"], running.sockets["dns-tcp"], servers)
         self._adopted.clear()
 
@@ -211,6 +209,11 @@ async def _held(container: Container) -> list[str]:
 
 async def hello(monitor: MonitorLink) -> Json:
     return await monitor.ask("hello")
+
+
+def _real_name(mode: str) -> str:
+    """The network that a NetworkMode means: `default` is Docker's word for `bridge`.  [pure]"""
+    return "bridge" if mode == "default" else mode
 
 
 def attachment(name: str, asked: Json) -> Attachment:
