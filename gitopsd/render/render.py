@@ -10,6 +10,7 @@ This runs in the process that calls it. Strangers' files go through `Renderer` (
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -116,6 +117,33 @@ def _form(place: Place) -> StackFile | None:
         return StackFile.model_validate(plain)
     except ValidationError:
         return None
+
+
+def validate(tree: Tree, file: str) -> tuple[GitopsdError, ...]:
+    """All that is wrong with a file: with the fleet file, and all stacks it lists, or with one stack file. The latter gets the values
+    that the fleet file declares for it, if it does; () when all is well."""
+    try:
+        fleet = render_fleet(tree)
+    except Errors as caught:
+        if file == FLEET_FILE:
+            return caught.errors
+        fleet = None
+    listed = [entry for entry in fleet.stacks if file in (FLEET_FILE, entry.file)] if fleet else []
+    if not listed and file != FLEET_FILE:
+        name = posixpath.basename(file).split(".")[0].lower()
+        listed = [StackEntry(name, file, where=Where(file))]
+    errors: list[GitopsdError] = []
+    for entry in listed:
+        try:
+            render_stack(tree, entry)
+        except Errors as caught:
+            errors += caught.errors
+    return tuple(errors)
+
+
+def filled_text(tree: Tree, entry: StackEntry) -> str:
+    """The text of a stack file after its template was filled in: what the lines of errors in a template are of."""
+    return stack_text_of(Reader(tree), entry)
 
 
 def stack_text_of(reader: Reader, entry: StackEntry) -> str:

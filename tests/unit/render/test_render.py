@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gitopsd.model.errors import Errors, GitopsdError
-from gitopsd.render import Renderer, render
+from gitopsd.render import Renderer, render, validate
 from gitopsd.source import folder_revision
 
 FLEET = "name: demo\nhosts: {a: {address: 10.0.0.1}}\nstacks:\n"
@@ -123,6 +123,18 @@ def test_a_context_with_a_submodule_or_nothing_in_it_is_refused(rendering, revis
     made = revision({"shop.yaml": "services: {web: {build: web}}\n"})
     (tmp_path / "web").mkdir()
     assert 'services.web.build: "web" is empty' in blocked_of(rendering(made))["shop"]
+
+
+def test_a_person_s_own_file_is_validated_with_the_values_it_will_get(tmp_path, revision):
+    made = revision({"shop.yaml": "services: {web: {image: 'busybox:${TAG}'}}\n", "bad.yaml": "services: {web: {imgae: x}}\n"})
+    (tmp_path / "gitopsd.yaml").write_text(FLEET + "  shop: {file: shop.yaml, values: {TAG: 1}}\n  bad: {file: bad.yaml}\n")
+    assert validate(made.tree, "shop.yaml") == ()
+    assert [error.where.key for error in validate(made.tree, "bad.yaml")] == ["services.web.imgae", "services.web"]
+    assert [error.where.file for error in validate(made.tree, "gitopsd.yaml")] == ["bad.yaml", "bad.yaml"]
+    (tmp_path / "gitopsd.yaml").write_text("name: [\n")
+    assert [error.code for error in validate(made.tree, "gitopsd.yaml")] == ["bad-yaml"]
+    assert [error.code for error in validate(made.tree, "shop.yaml")] == ["undeclared-value"]
+    assert [error.code for error in validate(made.tree, "nosuch.yaml")] == ["no-such-file"]
 
 
 BOMBS = {
