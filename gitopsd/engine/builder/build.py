@@ -19,14 +19,15 @@ from gitopsd.engine.builder.cache import Cache
 from gitopsd.engine.builder.context import Context
 from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.export import Done, image_config
+from gitopsd.engine.builder.images import BaseImage, BuildImages
 from gitopsd.engine.builder.meaning import PROXIES
-from gitopsd.engine.builder.needs import BaseImage, BuiltImage, Emit, ImageStore, Runner, RunWorker
+from gitopsd.engine.builder.needs import Emit, Runner, RunWorker
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.engine.builder.plan import Plan, Start, check_platform, placed, plan
 from gitopsd.engine.builder.solve import solve
 from gitopsd.engine.builder.steps import Snapshot, Steps, short
+from gitopsd.engine.images.images import Image, Images
 from gitopsd.engine.paths.root import Root
-from gitopsd.oci.platform import Platform
 from gitopsd.oci.reference import InvalidReference, Reference, parse_reference
 
 MOST_AT_ONCE = 4
@@ -35,14 +36,12 @@ MOST_AT_ONCE = 4
 class Builder:
     """Builds images on one machine. Builds may run at the same time."""
 
-    def __init__(
-        self, folder: str, images: ImageStore, runner: Runner, run_worker: RunWorker, platform: Platform, now_s: Callable[[], int]
-    ) -> None:
+    def __init__(self, folder: str, images: Images, runner: Runner, run_worker: RunWorker, now_s: Callable[[], int]) -> None:
         """`folder` is the builder's own, below the data root; what a build that was cut off left there goes."""
         self._images = images
         self._runner = runner
         self._run_worker = run_worker
-        self._platform = platform
+        self._platform = images.platform
         self._now_s = now_s
         self.cache = Cache(os.path.join(folder, "cache"))
         self._scratch = os.path.join(folder, "work")
@@ -54,7 +53,7 @@ class Builder:
         """A nameless file to receive a context in, which `build` then takes."""
         return os.open(self._scratch, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
 
-    def build(self, archive: int, options: BuildOptions, emit: Emit, cancelled: Optional[threading.Event] = None) -> BuiltImage:
+    def build(self, archive: int, options: BuildOptions, emit: Emit, cancelled: Optional[threading.Event] = None) -> Image:
         """Build what the context's tar in the file `archive` says, compressed or not. Blocks; raises BuildError.
 
         `emit` gets the build stream's objects, one at a time. Setting `cancelled` ends the build; a build that fails sets it.
@@ -70,17 +69,8 @@ class Builder:
         stop = cancelled or threading.Event()
         context = placed("build context", lambda: Context.open(archive, self._scratch, self._run_worker))
         try:
-            data = context.read(options.dockerfile)
-            if data is None:
-                raise BuildError(f"{options.dockerfile}: no such file in the build context")
-            planned = plan(data, options, self._platform, self._images, emit_one)
-            steps = Steps(
-                self._images, self._runner, self._run_worker, self.cache, self._scratch, str(self._platform), options,
-                context.ignoring(options.dockerfile), emit_one, stop, len(planned.graph.vertices),
-            )  # fmt: skip
-            at_once = max(1, min(MOST_AT_ONCE, len(planned.stages)))
-            results = solve(planned.graph, planned.last[planned.stages[-1].index], steps.perform, stop.set, at_once)
-            image = placed("export", lambda: self._export(planned, options, results))
+            with self._images.blobs.lease() as lease:
+                image, planned = self._built(context, options, BuildImages(self._images, lease), emit_one, stop)
         finally:
             context.close()
             self.cache.prune()
@@ -91,7 +81,22 @@ class Builder:
             emit_one({"stream": f"Successfully tagged {tag.familiar}\n"})
         return image
 
-    def _export(self, planned: Plan, options: BuildOptions, results: Mapping[int, Snapshot]) -> BuiltImage:
+    def _built(
+        self, context: Context, options: BuildOptions, images: BuildImages, emit: Emit, stop: threading.Event
+    ) -> tuple[Image, Plan]:
+        data = context.read(options.dockerfile)
+        if data is None:
+            raise BuildError(f"{options.dockerfile}: no such file in the build context")
+        planned = plan(data, options, self._platform, images, emit)
+        steps = Steps(
+            images, self._runner, self._run_worker, self.cache, self._scratch, str(self._platform), options,
+            context.ignoring(options.dockerfile), emit, stop, len(planned.graph.vertices),
+        )  # fmt: skip
+        at_once = max(1, min(MOST_AT_ONCE, len(planned.stages)))
+        results = solve(planned.graph, planned.last[planned.stages[-1].index], steps.perform, stop.set, at_once)
+        return placed("export", lambda: self._export(planned, options, images, results)), planned
+
+    def _export(self, planned: Plan, options: BuildOptions, images: BuildImages, results: Mapping[int, Snapshot]) -> Image:
         """The image of the target's last step, its history gathered through the stages it comes from."""
         target = planned.stages[-1]
         chain = [target]
@@ -118,7 +123,7 @@ class Builder:
             done,
             self._now_s() if options.epoch is None else options.epoch,
         )
-        return self._images.add_image(layers, document, options.tags)
+        return images.add_image(layers, document, options.tags)
 
 
 def error_event(error: BuildError) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Optional, cast
 
-from gitopsd.engine.builder.needs import Layer
+from gitopsd.engine.builder.images import Layer
 from gitopsd.oci.digest import Digest
 from gitopsd.oci.manifest import Descriptor
 

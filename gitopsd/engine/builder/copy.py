@@ -29,33 +29,37 @@ from gitopsd.engine.builder.stage import FORMATS, StageTree, account, read_stage
 from gitopsd.engine.builder.tree import Entry, Taken, digest_of, select
 from gitopsd.engine.paths.root import Root
 
-COPY_JOB = "gitopsd.engine.builder.copy:copy"
+CONTEXT_JOB = "gitopsd.engine.builder.copy:copy_from_context"
+STAGE_JOB = "gitopsd.engine.builder.copy:copy_from_stage"
 DIGEST_JOB = "gitopsd.engine.builder.copy:digest"
 FOLDER_JOB = "gitopsd.engine.builder.copy:make_folder"
 PIECE = 16 << 20
 
 
-def copy(arguments: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-    """Copy into a stage. With `from_lower` the sources are patterns in another stage; without, they were taken from the
-    build's context, whose content is the one descriptor."""
+def copy_from_context(arguments: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    """Copy what was taken from the build's context, whose content is the one descriptor, and files of the Dockerfile itself."""
+    (content,) = descriptors
+    taken = [
+        Taken(name, Entry._make(entry), tuple((path, Entry._make(inner)) for path, inner in below))
+        for name, entry, below in arguments["taken"]
+    ]
+    for entry in (entry for source in taken for entry in (source.entry, *(inner for _, inner in source.below))):
+        if entry.kind in ("character", "block"):
+            raise BuildError(f"{entry.path}: a device is not taken from a build context")
     with written_stage(arguments) as root:
         writer = _Writer(root, arguments["chown"], arguments["chmod"])
-        if "from_lower" in arguments:
-            with read_stage(arguments) as source:
-                tree = StageTree(source, with_digests=False)
-                writer.copy(select(tree, arguments["sources"]), arguments["destination"], tree.content)
-            return
-        taken = [
-            Taken(name, Entry._make(entry), tuple((path, Entry._make(inner)) for path, inner in below))
-            for name, entry, below in arguments["taken"]
-        ]
-        for entry in (entry for source in taken for entry in (source.entry, *(inner for _, inner in source.below))):
-            if entry.kind in ("character", "block"):
-                raise BuildError(f"{entry.path}: a device is not taken from a build context")
-        content = descriptors[0] if descriptors else -1
         writer.copy(taken, arguments["destination"], lambda entry: (os.dup(content), entry.offset), len(arguments["files"]))
         for name, text in arguments["files"]:
             writer.write(name, text.encode(), arguments["destination"])
+
+
+def copy_from_stage(arguments: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    """Copy what the sources name in another stage."""
+    del descriptors
+    with written_stage(arguments) as root, read_stage(arguments) as source:
+        tree = StageTree(source, with_digests=False)
+        writer = _Writer(root, arguments["chown"], arguments["chmod"])
+        writer.copy(select(tree, arguments["sources"]), arguments["destination"], tree.content)
 
 
 def digest(arguments: Mapping[str, Any], descriptors: Sequence[int]) -> str:

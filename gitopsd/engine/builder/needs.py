@@ -1,4 +1,4 @@
-"""What a build is given: images, a way to run a command, processes for work on strangers' bytes.
+"""What a build is given besides images: a way to run a command, processes for work on strangers' bytes.
 
 The daemon hands these in. All of them may be called from several threads at once, and block.
 """
@@ -6,83 +6,17 @@ The daemon hands these in. All of them may be called from several threads at onc
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, Protocol
-
-from gitopsd.oci.manifest import Descriptor
+from typing import Any, Protocol
 
 Emit = Callable[[Mapping[str, Any]], None]
 """Takes one object of Docker's build stream."""
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer of an image: the digest of its tar, and the blob that holds it."""
-
-    diff_id: str
-    blob: Descriptor
-
-
-@dataclass(frozen=True)
-class BaseImage:
-    """An image to start from, its layers the lowest first."""
-
-    id: str
-    digest: str
-    document: Mapping[str, Any]
-    """The image config document."""
-    layers: tuple[Layer, ...]
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What a container of it is made with."""
-        return self.document.get("config") or {}
-
-    @property
-    def history(self) -> list[Mapping[str, Any]]:
-        return self.document.get("history") or []
-
-
-@dataclass(frozen=True)
-class BuiltImage:
-    id: str
-    digest: str
-    """Of its manifest."""
-
-
-class ImageStore(Protocol):
-    def find(self, reference: str) -> Optional[BaseImage]:
-        """The image of that name that is here, for this machine's platform. `name@sha256:…` only if it is that one."""
-        ...
-
-    def pull(self, reference: str, emit: Emit) -> BaseImage:
-        """Fetch it, reporting progress in the pull stream's form."""
-        ...
-
-    def has(self, layers: Sequence[Layer]) -> bool:
-        """Whether all of these, one above the other, are here and can be mounted."""
-        ...
-
-    def lower(self, layers: Sequence[Layer]) -> tuple[str, ...]:
-        """Their folders below `layers_root`, the highest first, as overlay takes them."""
-        ...
-
-    @property
-    def layers_root(self) -> str: ...
-
-    def add_layer(self, below: Sequence[Layer], upper: str, epoch: Optional[int]) -> Layer:
-        """Make a layer of an overlay's upper folder. No time in it is later than `epoch`, in seconds, where one is given."""
-        ...
-
-    def add_image(self, layers: Sequence[Layer], config: bytes, names: Sequence[str]) -> BuiltImage:
-        """Make an image of layers that are here, and give it these names."""
-        ...
-
-
-@dataclass(frozen=True)
 class Command:
-    """A command to run in a stage: its root is an overlay of `lower` (below the store's `layers_root`) with `upper` on top."""
+    """A command to run in a stage: its root is an overlay of `lower` (short ids, the highest first) with `upper` on top."""
 
     lower: tuple[str, ...]
     upper: str

@@ -17,8 +17,9 @@ from gitopsd.dockerfile.parse import Dockerfile, Stage, parse
 from gitopsd.dockerfile.stages import SCRATCH, base_stage, global_args, needed, platform_args, resolved_base, source_stage
 from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.graph import Graph
+from gitopsd.engine.builder.images import BaseImage, BuildImages
 from gitopsd.engine.builder.meaning import SCRATCH_CONFIG, Meaning, Step, meaning_of
-from gitopsd.engine.builder.needs import BaseImage, Emit, ImageStore
+from gitopsd.engine.builder.needs import Emit
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.oci.platform import InvalidPlatform, Platform, parse_platform
 from gitopsd.oci.reference import InvalidReference, parse_reference
@@ -56,7 +57,7 @@ class Plan:
     """Of each stage, the stage it starts from."""
 
 
-def plan(data: bytes, options: BuildOptions, platform: Platform, images: ImageStore, emit: Emit) -> Plan:
+def plan(data: bytes, options: BuildOptions, platform: Platform, images: BuildImages, emit: Emit) -> Plan:
     """Read the Dockerfile and find the images; raises BuildError with the line of what is wrong."""
     try:
         planned = Plan(parse(data))
@@ -91,7 +92,7 @@ def placed(where: str, action: Callable[[], Answer]) -> Answer:
 class _Planning:
     """One Dockerfile while its plan is made."""
 
-    def __init__(self, planned: Plan, options: BuildOptions, platform: Platform, images: ImageStore, emit: Emit) -> None:
+    def __init__(self, planned: Plan, options: BuildOptions, platform: Platform, images: BuildImages, emit: Emit) -> None:
         self.plan = planned
         self.options = options
         self.platform = platform
@@ -148,8 +149,6 @@ class _Planning:
         wanted = f"{reference.name}@{pinned}" if pinned else str(reference)
         found = None if self.options.pull and not pinned else placed(where, lambda: self.images.find(wanted))
         image = found or placed(where, lambda: self.images.pull(wanted, self.emit))
-        if pinned and image.digest != pinned:
-            raise BuildError(f"{where}: expected {pinned}, found {image.digest}")
         if image.config.get("OnBuild"):
             raise BuildError(f"{where}: its ONBUILD triggers are not there yet")
         self._bases[name] = image

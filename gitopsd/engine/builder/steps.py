@@ -19,8 +19,9 @@ from gitopsd.engine.builder.cachekey import chain_of, key_of
 from gitopsd.engine.builder.context import Context
 from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.graph import Vertex
+from gitopsd.engine.builder.images import BuildImages, Layer
 from gitopsd.engine.builder.meaning import FolderWork, RunWork, Work
-from gitopsd.engine.builder.needs import Emit, ImageStore, Layer, Runner, RunWorker
+from gitopsd.engine.builder.needs import Emit, Runner, RunWorker
 from gitopsd.engine.builder.options import BuildOptions
 from gitopsd.engine.builder.plan import Start, Task, placed
 from gitopsd.engine.builder.run import run
@@ -42,7 +43,7 @@ class Snapshot:
 class Steps:
     """What the steps of one build need. `perform` may be called from several threads."""
 
-    images: ImageStore
+    images: BuildImages
     runner: Runner
     run_worker: RunWorker
     cache: Cache
@@ -80,19 +81,19 @@ class Steps:
         cached = None if self.options.nocache else self.cache.get(key)
         if cached is not None:
             layer = layer_from_json(cached.get("layer"))
-            if (layer is None) == (cached.get("layer") is None) and self.images.has((*below, layer) if layer else below):
+            if (layer is None) == (cached.get("layer") is None) and self.images.has([layer] if layer else []):
                 self._say(f"{title} ---> Using cache\n")
                 return layer
             self.cache.drop(key)
         self._say(title)
         if len(below) >= MOST_LAYERS:
             raise BuildError(f"an image has at most {MOST_LAYERS} layers, which is what the kernel can lay over each other")
-        with Place(self.scratch) as folders:
-            place = {"layers": self.images.layers_root, "lower": list(self.images.lower(below)), **folders}
+        with self.images.mounted(below) as lower, self.images.mounted(source or ()) as from_lower, Place(self.scratch) as folders:
+            place = {"layers": self.images.layers_root, "lower": lower, **folders}
             if isinstance(work, RunWork):
                 run(work, place, self.runner, self.run_worker, self.emit, self.cancelled)
             else:
-                self.run_worker(job, {**place, **arguments}, [self.context.content])
+                self.run_worker(job, {**place, **arguments, "from_lower": from_lower}, [self.context.content])
             layer = self.images.add_layer(below, folders["upper"], self.options.epoch)
         self.cache.put(key, layer=layer_to_json(layer))
         return layer
@@ -114,14 +115,10 @@ class Steps:
         said = {"destination": step.destination, "chown": step.chown, "chmod": step.chmod, "files": work.files}
         if source is None:
             taken = select(self.context, step.sources)
-            digest = digest_of(taken, with_owners=False)
-            return (
-                key_of("copy", chain, self.platform, digest=digest, **said),
-                copy.COPY_JOB,
-                {**said, "taken": [(source.name, source.entry, source.below) for source in taken]},
-            )
+            key = key_of("copy", chain, self.platform, digest=digest_of(taken, with_owners=False), **said)
+            return key, copy.CONTEXT_JOB, {**said, "taken": [(source.name, source.entry, source.below) for source in taken]}
         key = key_of("copy", chain, self.platform, digest=self._stage_digest(source, step.sources), **said)
-        return key, copy.COPY_JOB, {**said, "sources": step.sources, "from_lower": list(self.images.lower(source))}
+        return key, copy.STAGE_JOB, {**said, "sources": step.sources}
 
     def _stage_digest(self, layers: Sequence[Layer], sources: Sequence[str]) -> str:
         """The digest of files in a stage; it can never become another for the same layers, so it is kept."""
@@ -129,8 +126,7 @@ class Steps:
         known = (self.cache.get(key) or {}).get("digest")
         if isinstance(known, str):
             return known
-        with Place(self.scratch) as folders:
-            lower = list(self.images.lower(layers))
+        with self.images.mounted(layers) as lower, Place(self.scratch) as folders:
             arguments = {**folders, "layers": self.images.layers_root, "from_lower": lower, "sources": sources}
             digest: str = self.run_worker(copy.DIGEST_JOB, arguments, [])
         self.cache.put(key, digest=digest)

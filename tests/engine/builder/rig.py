@@ -1,8 +1,7 @@
-"""What the builder's tests build with: a real launcher's workers, a chroot for RUN, a store of layers in a temporary folder."""
+"""What the builder's tests build with: a real launcher's workers, a real image store, and a chroot for RUN."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -18,15 +17,12 @@ from typing import Any, Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.builder.build import Builder
-from gitopsd.engine.builder.errors import BuildError
-from gitopsd.engine.builder.needs import BaseImage, BuiltImage, Command, Emit, Ended, Layer
+from gitopsd.engine.builder.needs import Command, Ended
 from gitopsd.engine.builder.options import BuildOptions
+from gitopsd.engine.images.images import Image, Images
 from gitopsd.engine.runtime import messages
 from gitopsd.engine.runtime.launcher import Launcher
-from gitopsd.oci.digest import Digest
-from gitopsd.oci.manifest import OCI_LAYER, Descriptor, chain_ids
 from gitopsd.oci.platform import normalise
-from gitopsd.oci.reference import parse_reference
 
 NOW = 1_700_000_000
 PLATFORM = normalise("linux", os.uname().machine)
@@ -93,99 +89,28 @@ class ChrootRunner:
         return Ended(137 if code < 0 else code, ("/proc", "/etc/hosts"))
 
 
-class FolderStore:
-    """Images as folders of layers. Layers are told apart by a tar of their content, times cut at the epoch."""
-
-    def __init__(self, folder: Path) -> None:
-        self.layers_root = str(folder / "layers")
-        os.makedirs(self.layers_root)
-        self.chains: dict[str, str] = {}
-        self.images: dict[str, BaseImage] = {}
-        self.configs: dict[str, dict[str, Any]] = {}
-        self.pulled: list[str] = []
-        self.registry: dict[str, BaseImage] = {}
-
-    def find(self, reference: str) -> Optional[BaseImage]:
-        return self.images.get(reference)
-
-    def pull(self, reference: str, emit: Emit) -> BaseImage:
-        self.pulled.append(reference)
-        if reference not in self.registry:
-            raise BuildError(f"pull {reference}: not found", 404)
-        self.images[reference] = self.registry[reference]
-        return self.registry[reference]
-
-    def has(self, layers: Sequence[Layer]) -> bool:
-        return all(chain in self.chains for chain in self._chains(layers))
-
-    def lower(self, layers: Sequence[Layer]) -> tuple[str, ...]:
-        return tuple(self.chains[chain] for chain in reversed(self._chains(layers)))
-
-    def add_layer(self, below: Sequence[Layer], upper: str, epoch: Optional[int]) -> Optional[Layer]:
-        if not os.listdir(upper):
-            return None
-        diff_id = "sha256:" + hashlib.sha256(_tar_of(upper, epoch)).hexdigest()
-        layer = Layer(diff_id, Descriptor(OCI_LAYER, Digest(diff_id), 1))
-        chain = self._chains((*below, layer))[-1]
-        if chain not in self.chains:
-            short = format(len(os.listdir(self.layers_root)) + 1, "x")
-            shutil.move(upper, os.path.join(self.layers_root, short))
-            self.chains[chain] = short
-        return layer
-
-    def add_image(self, layers: Sequence[Layer], config: bytes, names: Sequence[str]) -> BuiltImage:
-        digest = "sha256:" + hashlib.sha256(config).hexdigest()
-        image = BaseImage(digest, digest, json.loads(config), tuple(layers))
-        for name in names:
-            self.images[str(parse_reference(name))] = image
-        self.images[digest] = image
-        return BuiltImage(digest, digest)
-
-    def forget(self, layers: Sequence[Layer]) -> None:
-        """The highest of these layers is lost."""
-        del self.chains[self._chains(layers)[-1]]
-
-    @staticmethod
-    def _chains(layers: Sequence[Layer]) -> list[str]:
-        return [str(chain) for chain in chain_ids([Digest(layer.diff_id) for layer in layers])]
-
-
-def _tar_of(folder: str, epoch: Optional[int]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in sorted(Path(folder).rglob("*")):
-            member = archive.gettarinfo(str(path), str(path.relative_to(folder)))
-            member.mtime = min(member.mtime, epoch) if epoch is not None else member.mtime
-            member.uname = member.gname = ""
-            if member.isreg():
-                archive.addfile(member, io.BytesIO(path.read_bytes()))
-            else:
-                archive.addfile(member)
-    return out.getvalue()
-
-
 class Rig:
     """A builder with everything it needs, and a base image `busybox:stable` made from Debian's busybox-static."""
 
     def __init__(self, folder: Path, launcher: Launcher) -> None:
         self.folder = folder
-        self.store = FolderStore(folder)
-        self.runner = ChrootRunner(self.store.layers_root)
-        self.launcher = launcher
+        self.run_worker = partial(run_worker, launcher)
+        (folder / "data").mkdir(mode=0o700)
+        self.images = Images(str(folder / "data"), self.run_worker)
+        self.runner = ChrootRunner(self.images.layer_store.folder)
         self.builder = self.new_builder()
         self.base = self._make_base()
         self.output: list[Mapping[str, Any]] = []
 
     def new_builder(self) -> Builder:
-        return Builder(
-            str(self.folder / "builder"), self.store, self.runner, partial(run_worker, self.launcher), PLATFORM, lambda: NOW
-        )
+        """As another daemon would have it."""
+        return Builder(str(self.folder / "data/builder"), self.images, self.runner, self.run_worker, lambda: NOW)
 
-    def build(self, text: str, files: Optional[Mapping[str, Any]] = None, **options: Any) -> BaseImage:
+    def build(self, text: str, files: Optional[Mapping[str, Any]] = None, **options: Any) -> Image:
         """Build a Dockerfile with these files in its context; options are those of BuildOptions."""
         return self.build_tar(tar({"Dockerfile": text, **(files or {})}), **options)
 
-    def build_tar(self, data: bytes, **options: Any) -> BaseImage:
+    def build_tar(self, data: bytes, **options: Any) -> Image:
         self.output = []
         archive = self.builder.open_spool()
         try:
@@ -193,7 +118,7 @@ class Rig:
             built = self.builder.build(archive, BuildOptions(**options), self.output.append, self.cancelled())
         finally:
             os.close(archive)
-        return self.store.images[built.digest]
+        return self.images.find(built.digest)
 
     def cancelled(self) -> threading.Event:
         return threading.Event()
@@ -206,26 +131,29 @@ class Rig:
     def hits(self) -> int:
         return self.printed.count("Using cache")
 
-    def files(self, image: BaseImage) -> dict[str, str]:
+    def layers(self, image: Image) -> list[Path]:
+        """The folders of an image's layers, the highest first."""
+        return [Path(self.images.layer_store.folder, short) for short in self.images.layers(image.digest)]
+
+    def files(self, image: Image) -> dict[str, str]:
         """What the layers of an image that are not the base's hold: path to a short description."""
         found: dict[str, str] = {}
-        for short in reversed(self.store.lower(image.layers)[: len(image.layers) - len(self.base.layers)]):
-            root = os.path.join(self.store.layers_root, short)
-            for path in sorted(Path(root).rglob("*")):
+        folders = self.layers(image)
+        for root in reversed(folders[: len(folders) - len(self.base.manifest.layers)]):
+            for path in sorted(root.rglob("*")):
                 found["/" + str(path.relative_to(root))] = describe(path)
         return found
 
-    def read(self, image: BaseImage, path: str) -> str:
-        for short in self.store.lower(image.layers):
-            place = Path(self.store.layers_root, short, path.lstrip("/"))
-            if place.is_file():
-                return place.read_text()
+    def read(self, image: Image, path: str) -> str:
+        for root in self.layers(image):
+            if (root / path.lstrip("/")).is_file():
+                return (root / path.lstrip("/")).read_text()
         raise FileNotFoundError(path)
 
     def leftovers(self) -> list[str]:
-        return os.listdir(self.folder / "builder" / "work")
+        return os.listdir(self.folder / "data/builder/work")
 
-    def _make_base(self) -> BaseImage:
+    def _make_base(self) -> Image:
         root = self.folder / "base"
         (root / "bin").mkdir(parents=True)
         (root / "etc").mkdir()
@@ -253,24 +181,23 @@ class Rig:
             (root / "bin" / name).symlink_to("busybox")
         (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n")
         (root / "etc/group").write_text("root:x:0:\nstaff:x:50:\n")
-        layer = self.store.add_layer((), str(root), None)
-        assert layer
+        with self.images.blobs.lease() as lease:
+            self.base_layer = self.images.add_layer((), str(root), 0, lease)
+        return self.add_image("busybox:stable", {"Env": ["PATH=/bin"], "Cmd": ["sh"]})
+
+    def add_image(self, name: str, config: Mapping[str, Any], history: Sequence[Any] = ({"created_by": "busybox"},)) -> Image:
+        """An image of the base's layer with this config."""
+        diff_id, blob = self.base_layer
         document = {
             "architecture": PLATFORM.architecture,
             "os": "linux",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
-            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
-            "history": [{"created_by": "busybox"}],
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": history,
         }
-        return self.add_image("busybox:stable", document, (layer,))
-
-    def add_image(self, name: str, document: Mapping[str, Any], layers: Sequence[Layer]) -> BaseImage:
-        digest = "sha256:" + hashlib.sha256(json.dumps([name, document]).encode()).hexdigest()
-        image = BaseImage(digest, digest, document, tuple(layers))
-        reference = parse_reference(name)
-        self.store.images[str(reference)] = image
-        self.store.images[f"{reference.name}@{digest}"] = image
-        return image
+        with self.images.blobs.lease() as lease:
+            lease.keep(blob.digest)
+            return self.images.commit(document, [blob], [name], lease)
 
 
 def describe(path: Path) -> str:

@@ -17,8 +17,9 @@ pytestmark = pytest.mark.host
 def test_cve_2024_24557_an_image_somebody_pulled_does_not_stand_in_for_a_step(rig: Rig) -> None:
     """Its config says that it came from our base by our very instruction; the classic builder believed that."""
     good = rig.build("FROM busybox:stable\nRUN echo good > /x\n")
-    document = {**good.document, "history": [*rig.base.history, {"created_by": "RUN /bin/sh -c echo bad > /y"}]}
-    rig.add_image("evil:latest", {**document, "parent": rig.base.id}, good.layers)
+    document = {**good.document, "history": [*rig.base.document["history"], {"created_by": "RUN /bin/sh -c echo bad > /y"}]}
+    with rig.images.blobs.lease() as lease:
+        rig.images.commit({**document, "parent": rig.base.id}, good.manifest.layers, ["evil"], lease)
     image = rig.build("FROM busybox:stable\nRUN echo bad > /y\n")
     assert rig.hits == 0
     assert rig.read(image, "/y") == "bad\n"
@@ -31,7 +32,7 @@ def test_cve_2024_24557_a_health_check_is_never_taken_from_another_build(rig: Ri
 
 
 def test_onbuild_triggers_of_a_base_are_refused_not_passed_over(rig: Rig) -> None:
-    rig.add_image("trigger:1", {"os": "linux", "config": {"OnBuild": ["RUN evil"]}}, rig.base.layers)
+    rig.add_image("trigger:1", {"OnBuild": ["RUN evil"]})
     with pytest.raises(BuildError, match="Dockerfile:1: trigger:1: its ONBUILD triggers are not there yet"):
         rig.build("FROM trigger:1\n")
 
@@ -134,4 +135,4 @@ def test_who_packed_a_context_owns_nothing_in_the_image(rig: Rig) -> None:
 
 def test_folders_of_the_builder_are_for_root_alone(rig: Rig) -> None:
     for folder in ("cache", "work"):
-        assert stat.S_IMODE((rig.folder / "builder" / folder).stat().st_mode) == 0o700
+        assert stat.S_IMODE((rig.folder / "data/builder" / folder).stat().st_mode) == 0o700

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from gitopsd.engine.builder.build import error_event
 from gitopsd.engine.builder.errors import BuildError
 from tests.engine.builder.rig import PLATFORM, Rig, link, tar
+from tests.engine.registry.running import our_registry
 
 pytestmark = pytest.mark.host
 
@@ -44,7 +47,7 @@ def test_a_build_prints_what_docker_s_does(rig: Rig) -> None:
     assert "index.html" in lines
     assert lines[-3:] == [f"Successfully built {short}", "Successfully tagged shop/web:1", "Successfully tagged web:latest"]
     assert {"aux": {"ID": image.id}} in rig.output
-    assert rig.store.find("docker.io/library/web:latest") == image
+    assert rig.images.find("web") == image
 
 
 def test_the_config_is_the_base_s_with_what_the_instructions_say(rig: Rig) -> None:
@@ -60,7 +63,7 @@ def test_the_config_is_the_base_s_with_what_the_instructions_say(rig: Rig) -> No
         "Cmd": ["index.html"],
     }
     assert image.document["os"] == "linux"
-    made = [entry["created_by"] for entry in image.history if not entry.get("empty_layer")]
+    made = [entry["created_by"] for entry in image.document["history"] if not entry.get("empty_layer")]
     assert made[0] == "busybox"
     assert made[1:] == [
         "WORKDIR $WHERE",
@@ -68,7 +71,7 @@ def test_the_config_is_the_base_s_with_what_the_instructions_say(rig: Rig) -> No
         "COPY style.css ./",
         'RUN /bin/sh -c echo "$PORT" > port && ls',
     ]
-    assert len(made) == len(image.layers) == len(image.document["rootfs"]["diff_ids"])
+    assert len(made) == len(image.manifest.layers) == len(image.document["rootfs"]["diff_ids"])
     assert rig.read(image, "/www/port") == "80\n"
     assert rig.read(image, "/www/index.html") == "hello\n"
 
@@ -130,10 +133,10 @@ def test_nocache_runs_everything(rig: Rig) -> None:
 
 def test_a_record_or_layer_that_was_lost_costs_a_rebuild_and_nothing_else(rig: Rig) -> None:
     first = rig.build(WEB, FILES, epoch=1)
-    rig.store.forget(first.layers)
+    os.unlink(rig.images.blobs.path(first.manifest.layers[-1].digest))
     again = rig.build(WEB, FILES, epoch=1)
     assert (rig.hits, again.id) == (4, first.id)
-    for record in (rig.folder / "builder" / "cache").iterdir():
+    for record in (rig.folder / "data/builder/cache").iterdir():
         record.write_bytes(b"{")
     assert rig.build(WEB, FILES, epoch=1).id == first.id
     assert rig.hits == 0
@@ -150,8 +153,8 @@ def test_the_same_epoch_gives_the_same_image(rig: Rig) -> None:
 
 def test_a_command_that_changes_nothing_makes_no_layer(rig: Rig) -> None:
     image = rig.build("FROM busybox:stable\nRUN true\nRUN ls /etc/hosts /proc/self\n")
-    assert image.layers == rig.base.layers
-    assert [entry.get("empty_layer") for entry in image.history] == [None, True, True]
+    assert image.manifest.layers == rig.base.manifest.layers
+    assert [entry.get("empty_layer") for entry in image.document["history"]] == [None, True, True]
 
 
 def test_places_to_mount_on_are_no_part_of_a_layer(rig: Rig) -> None:
@@ -167,7 +170,7 @@ def test_stages_that_nobody_needs_are_not_built(rig: Rig) -> None:
 def test_a_target_ends_the_build_there(rig: Rig) -> None:
     image = rig.build("FROM busybox:stable AS a\nRUN echo a > /a\nFROM a AS b\nRUN echo b > /b\nFROM b\nRUN false\n", target="B")
     assert rig.read(image, "/b") == "b\n"
-    assert len([entry for entry in image.history if not entry.get("empty_layer")]) == 3
+    assert len([entry for entry in image.document["history"] if not entry.get("empty_layer")]) == 3
 
 
 def test_independent_stages_run_at_the_same_time(rig: Rig) -> None:
@@ -239,29 +242,38 @@ def test_an_argument_that_nobody_took_is_told(rig: Rig) -> None:
 
 def test_a_pinned_base_is_that_one_and_no_other(rig: Rig) -> None:
     old = rig.base.digest
-    newer = rig.add_image("busybox:stable", {"os": "linux", "config": {"Labels": {"new": "yes"}}}, rig.base.layers)
+    rig.add_image("busybox:stable", {"Labels": {"new": "yes"}})
     assert rig.build("FROM busybox:stable\n").config["Labels"] == {"new": "yes"}
-    rig.store.images[f"docker.io/library/busybox@{old}"] = rig.base
     assert "Labels" not in rig.build("FROM busybox:stable\n", bases={"busybox:stable": old}).config
     with pytest.raises(BuildError, match="Dockerfile:2: tools: gitopsd-bases names no digest for it"):
         rig.build("FROM busybox:stable\nCOPY --from=tools a b\n", bases={"busybox:stable": old})
-    rig.store.images[f"docker.io/library/busybox@{old}"] = newer
-    with pytest.raises(BuildError, match=f"expected {old}, found {newer.digest}"):
-        rig.build("FROM busybox:stable\n", bases={"busybox:stable": old})
+    with pytest.raises(BuildError, match=f"Dockerfile:1: busybox@{old}: gitopsd-bases says sha256:0"):
+        rig.build(f"FROM busybox@{old}\n", bases={f"busybox@{old}": "sha256:" + "0" * 64})
 
 
-def test_a_base_that_is_not_here_is_pulled_and_pull_asks_again(rig: Rig) -> None:
-    rig.store.registry["docker.io/library/other:1"] = rig.base
-    rig.build("FROM other:1\n")
-    rig.build("FROM other:1\n")
-    rig.build("FROM other:1\n", pull=True)
-    assert rig.store.pulled == ["docker.io/library/other:1"] * 2
+def test_a_base_that_is_not_here_is_pulled_and_pull_asks_again(rig: Rig, tmp_path: Path) -> None:
+    with our_registry(tmp_path / "registry") as registry:
+        name = f"{registry}/tools/base:1"
+        rig.images.tag("busybox:stable", name)
+        first = rig.images.push(name, lambda message: None)
+        rig.images.remove(name)
+        image = rig.build(f"FROM {name}\nRUN echo pulled > /x\n")
+        assert rig.read(image, "/x") == "pulled\n"
+        assert any("Pulling from" in str(event.get("status")) for event in rig.output)
+        rig.build(f"FROM {name}\n")
+        assert not any("Pulling from" in str(event.get("status")) for event in rig.output)
+        rig.add_image(name, {"Labels": {"new": "yes"}})
+        rig.images.push(name, lambda message: None)
+        rig.images.tag("busybox:stable", name)
+        assert rig.build(f"FROM {name}\n", pull=True).config["Labels"] == {"new": "yes"}
+        pinned = rig.build(f"FROM {name}\n", bases={name: first})
+        assert "Labels" not in pinned.config
 
 
 ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no such Dockerfile": ("FROM busybox:stable\n", {"dockerfile": "no/Dockerfile"}, "no/Dockerfile: no such file in the build context"),
     "all problems": ("FROM busybox:stable\nADD a b\nRUNN\n", {}, "Dockerfile:2: ADD is not there yet\nDockerfile:3: unknown instruction RUNN"),
-    "a base that nobody has": ("FROM nobody/has\n", {}, "Dockerfile:1: nobody/has: pull docker.io/nobody/has:latest: not found"),
+    "a base that nobody has": ("FROM nowhere.invalid/has\n", {}, "Dockerfile:1: nowhere.invalid/has: "),
     "a name that is none": ("FROM UPPER\n", {}, "Dockerfile:1: UPPER: "),
     "another platform": ("FROM --platform=linux/s390x busybox:stable\n", {}, "Dockerfile:1: FROM --platform=linux/s390x: expected"),
     "another platform asked for": ("FROM busybox:stable\n", {"platform": "linux/s390x"}, "build: platform=linux/s390x: expected"),

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from gitopsd.engine.builder.cache import Cache, layer_from_json, layer_to_json
-from gitopsd.engine.builder.needs import Layer
+from gitopsd.engine.builder.images import Layer
 from gitopsd.oci.digest import Digest
 from gitopsd.oci.manifest import OCI_LAYER, Descriptor
 
