@@ -295,6 +295,12 @@ class Blobs:
             os.unlink(self.path(digest))
             return status.st_size
 
+    def discard(self, digest: Digest) -> None:
+        """Remove a blob that is damaged, whoever holds it: nobody can use it."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(digest))
+        sync_directory(self.folder)
+
     def remove_partials(self, older_than_s: float) -> int:
         """Remove partials that nobody appends to and that did not grow for so long; returns the bytes freed."""
         freed = 0

@@ -22,11 +22,13 @@ from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.content.blobs import BlobMissing, Blobs, DigestMismatch, Lease
 from gitopsd.engine.content.gc import GRACE_S, Collected, collect
 from gitopsd.engine.content.roots import Roots
-from gitopsd.engine.images import archive, diff, pull, push, show
+from gitopsd.engine.images import archive, diff, naming, pull, push, show
 from gitopsd.engine.images.layers import Layers, RunWorker, Source
+from gitopsd.engine.images.naming import no_such_image
 from gitopsd.engine.images.progress import Tell, Teller
 from gitopsd.engine.images.receive import BlobWriter
 from gitopsd.engine.images.refs import Record, References
+from gitopsd.engine.images.remove import Use, decide
 from gitopsd.engine.registry.client import Client, Credentials
 from gitopsd.engine.registry.http import Pool, is_loopback
 from gitopsd.engine.registry.repositories import Repositories
@@ -48,19 +50,10 @@ from gitopsd.oci.manifest import (
     render,
     render_manifest,
 )
-from gitopsd.oci.platform import InvalidPlatform, Platform, normalise, parse_platform
-from gitopsd.oci.reference import InvalidReference, Reference, check_tag, parse_reference
+from gitopsd.oci.platform import normalise
+from gitopsd.oci.reference import InvalidReference, Reference, parse_reference
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
-
-
-@dataclass(frozen=True)
-class Use:
-    """A container that needs an image."""
-
-    container: str
-    digest: str
-    is_running: bool
 
 
 @dataclass(frozen=True)
@@ -121,14 +114,14 @@ class Images:
 
     def find(self, name: str) -> Image:
         """By reference, `name@digest`, digest, id or the beginning of an id. ApiError 404 in Docker's words."""
-        found = self._find(name)
+        found = naming.find(self._references, name)
         if found is None:
-            raise ApiError(404, f"No such image: {_shown(name)}")
+            raise no_such_image(name)
         return self._image(found)
 
     def lookup(self, name: str) -> Optional[Image]:
         """As `find`, None where there is none."""
-        found = self._find(name)
+        found = naming.find(self._references, name)
         return self._image(found) if found else None
 
     def layers(self, digest: str) -> list[str]:
@@ -185,50 +178,22 @@ class Images:
 
     def remove(self, name: str, force: bool = False, prune: bool = True) -> list[dict[str, str]]:
         """Docker's rmi: a name goes; with the last one, or by id, the image. Conflicts are 409."""
-        found = self._find(name)
+        found = naming.find(self._references, name)
         if found is None:
-            raise ApiError(404, f"No such image: {_shown(name)}")
-        record = self._references.record(found)
-        same_id = [other.digest for other in self._references.records() if other.config == record.config]
-        names = [text for digest in same_id for text in self._references.names_of(digest)]
-        reference = self._named(name, found)
-        answer: list[dict[str, str]] = []
-        if reference is not None:
-            tags = [text for text in names if "@" not in text]
-            others = [text for text in tags if text != reference]
-            going = [reference]
-            if "@" not in reference and not [text for text in others if text.rpartition(":")[0] == reference.rpartition(":")[0]]:
-                # the last tag of a repository takes the digest names of that repository along
-                going += [text for text in names if "@" in text and text.partition("@")[0] == reference.rpartition(":")[0]]
-            if others or [text for text in names if text not in going]:
-                self._references.remove(going)
-                return [{"Untagged": _familiar(text)} for text in going]
-            self._refuse_in_use(record, force, f"unable to remove repository reference {name!r} (must force) - ", is_name=True)
-            answer = [{"Untagged": _familiar(text)} for text in going]
-            in_use = {use.digest for use in self._used()}
-            if in_use & set(same_id):  # forced: the name goes, the image stays for its containers
-                self._references.remove(going)
-                return answer
-        else:
-            repositories = {text.rpartition(":")[0] if "@" not in text else text.partition("@")[0] for text in names}
-            if len(repositories) > 1 and not force:
-                shown = record.config.short
-                raise ApiError(409, f"unable to delete {shown} (must be forced) - image is referenced in multiple repositories")
-            self._refuse_in_use(record, force, "", is_name=False)
-            answer = [{"Untagged": _familiar(text)} for text in names]
+            raise no_such_image(name)
+        going = decide(self._references, name, found, list(self._used()), force)
         _, config = self._parsed(found)
-        self._references.remove(names, same_id)
-        answer.append({"Deleted": record.config})
-        if prune:
+        self._references.remove(going.names, going.images)
+        if going.images and prune:
             self.layer_store.remove_unneeded(self._needed_chains(), set(chain_ids(config.diff_ids)))
-        return answer
+        return going.answer
 
     # coming in and going out
 
     def pull(self, name: str, tell: Tell, tag: str = "", platform: str = "", credentials: Optional[Credentials] = None) -> Image:
         """Fetch, unpack and name an image. Messages of Docker's stream go to `tell`; ApiError is not among them."""
-        reference = _reference(name, tag)
-        wanted = _platform(platform) or self.platform
+        reference = naming.reference(name, tag)
+        wanted = naming.platform(platform) or self.platform
         teller = Teller(tell)
         before = self.lookup(str(reference))
         clients = self._clients(reference, credentials)
@@ -247,7 +212,7 @@ class Images:
 
     def push(self, name: str, tell: Tell, tag: str = "", credentials: Optional[Credentials] = None) -> Digest:
         """Push what has this name to the registry in it; the digest that it has there."""
-        reference = _reference(name, tag)
+        reference = naming.reference(name, tag)
         image = self.lookup(str(reference))
         if image is None:
             raise ApiError(404, f"An image does not exist locally with the tag: {reference.familiar_name}")
@@ -266,7 +231,7 @@ class Images:
 
     def load(self, descriptor: int, tell: Tell, platform: str = "") -> list[Image]:
         """Take the images of an archive (`docker save`, OCI layout, compressed or not): a regular file from its beginning."""
-        wanted = _platform(platform) or self.platform
+        wanted = naming.platform(platform) or self.platform
         scratch = self.scratch()
         try:
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -278,7 +243,7 @@ class Images:
                     config = parse_config(self.blobs.read(loaded.manifest.config.digest, LARGEST_CONFIG), loaded.manifest)
                     images.append(self._take(loaded.digest, loaded.manifest, config, loaded.names, Teller(lambda message: None)))
                     for text in loaded.names:
-                        tell({"stream": f"Loaded image: {_familiar(text)}\n"})
+                        tell({"stream": f"Loaded image: {naming.familiar(text)}\n"})
                     if not loaded.names:
                         tell({"stream": f"Loaded image ID: {images[-1].id}\n"})
             return images
@@ -295,7 +260,7 @@ class Images:
                     if not lease.keep(blob.digest):
                         raise ApiError(500, f"save {name}: blob {blob.digest} is not in the store")
                 entry = chosen.setdefault(image.digest, (image.digest, image.manifest, []))
-                reference = self._named(name, image.digest)
+                reference = naming.name_of(self._references, name, image.digest)
                 if reference is not None and "@" not in reference:
                     entry[2].append(reference)
             archive.save(list(chosen.values()), self.blobs, write)
@@ -304,18 +269,18 @@ class Images:
 
     def missing(self, digests: Sequence[str]) -> dict[str, Any]:
         """Which blobs are not here, and how much of them is. Those that are stay for an hour at least."""
-        wanted = [_digest(text) for text in digests]
+        wanted = [naming.digest(text) for text in digests]
         with self.blobs.lease() as lease:
             missing = [digest for digest in wanted if not lease.keep(digest)]
         return {"missing": missing, "partial": self.blobs.partials(missing)}
 
     def begin_blob(self, digest: str, offset: int = 0, size: int = -1) -> BlobWriter:
         """Take a blob from byte `offset` on, which must be where its partial ends (409 `offset-differs` says where)."""
-        return BlobWriter(self.blobs, _digest(digest), offset, None if size < 0 else size)
+        return BlobWriter(self.blobs, naming.digest(digest), offset, None if size < 0 else size)
 
     def register(self, manifest: str, references: Sequence[str]) -> Image:
         """Make an image of blobs that are here: check, unpack, name. ApiError 409 `blobs-missing` says which are not."""
-        digest = _digest(manifest)
+        digest = naming.digest(manifest)
         try:
             names = [str(parse_reference(text)) for text in references]
         except (InvalidReference, InvalidDigest) as error:
@@ -409,10 +374,21 @@ class Images:
                 self.layer_store.unpack(config.diff_ids, sources, lambda name, what: teller.say(what, name))
             except InvalidManifest as error:
                 raise ApiError(400, str(error)) from None
+            except ApiError:
+                self._discard_damaged(manifest)
+                raise
             size = self.layer_store.size_bytes(config.diff_ids)
             record = Record(digest, manifest.config.digest, str(config.platform), size, time.time_ns())
             self._references.put(record, names)
         return self._image(digest)
+
+    def _discard_damaged(self, manifest: Manifest) -> None:
+        """Whether it is our disk's fault that an image does not unpack: then say so, and let the blob be fetched anew."""
+        damaged = [blob.digest for blob in manifest.layers if self.blobs.has(blob.digest) and not self.blobs.verify(blob.digest)]
+        for digest in damaged:
+            self.blobs.discard(digest)
+        if damaged:
+            raise ApiError(500, f"blob {damaged[0]} was damaged on disk and has been removed: pull, load or send it again")
 
     def _source(self, blob: Optional[Descriptor]) -> Source:
         if blob is None:
@@ -433,54 +409,6 @@ class Images:
             found = (manifest, parse_config(self.blobs.read(manifest.config.digest, LARGEST_CONFIG), manifest))
             self._read[digest] = found
         return found
-
-    def _find(self, name: str) -> Optional[Digest]:
-        names = self._references.names()
-        records = self._references.records()
-        if name.startswith("sha256:") and _HEX.fullmatch(name[7:]):
-            return _by_id(records, name[7:])
-        try:
-            reference = parse_reference(name)
-        except (InvalidReference, InvalidDigest):
-            return _by_id(records, name) if _HEX.fullmatch(name) else None
-        if reference.digest is not None:
-            found = names.get(str(reference.at(reference.digest))) or names.get(str(reference))
-            return found or next((record.digest for record in records if record.digest == reference.digest), None)
-        found = names.get(str(reference))
-        if found is None and _HEX.fullmatch(name):
-            found = _by_id(records, name)
-        return found
-
-    def _named(self, name: str, digest: Digest) -> Optional[str]:
-        """The reference that `name` is, if it is one of this image's and not its id."""
-        try:
-            reference = parse_reference(name)
-        except (InvalidReference, InvalidDigest):
-            return None
-        for text in (str(reference), str(reference.at(reference.digest)) if reference.digest else ""):
-            if self._references.names().get(text) == digest:
-                return text
-        return None
-
-    def _refuse_in_use(self, record: Record, force: bool, prefix: str, is_name: bool) -> None:
-        same = {other.digest for other in self._references.records() if other.config == record.config}
-        for use in sorted(self._used(), key=lambda use: not use.is_running):
-            if use.digest not in same:
-                continue
-            if is_name and not force:
-                raise ApiError(
-                    409, f"conflict: {prefix}container {use.container[:12]} is using its referenced image {record.config.short}"
-                )
-            if not is_name and use.is_running:
-                raise ApiError(
-                    409, f"conflict: unable to delete {record.config.short} (cannot be forced) - image is being used by running container "
-                    f"{use.container[:12]}"
-                )  # fmt: skip
-            if not is_name and not force:
-                raise ApiError(
-                    409, f"conflict: unable to delete {record.config.short} (must be forced) - image is being used by stopped container "
-                    f"{use.container[:12]}"
-                )  # fmt: skip
 
     def _clients(self, reference: Reference, credentials: Optional[Credentials]) -> list[Client]:
         """In the order they are asked; the registry itself last. Credentials are for it and not for a mirror."""
@@ -538,51 +466,6 @@ class Images:
 
     def _graph(self, image: Image) -> list[str]:
         return [os.path.join(self.layer_store.folder, short) for short in self.layers(image.digest)]
-
-
-def _by_id(records: Sequence[Record], prefix: str) -> Optional[Digest]:
-    """By id or manifest digest, whole or its beginning; ApiError when two ids begin so."""
-    exact = [record for record in records if prefix in (record.config.hex, record.digest.hex)]
-    found = exact or [record for record in records if record.config.hex.startswith(prefix)]
-    if len({record.config for record in found}) > 1:
-        raise ApiError(400, f"multiple IDs found with provided prefix: {prefix}")
-    return found[0].digest if found else None
-
-
-def _reference(name: str, tag: str) -> Reference:
-    """From the two parameters of Docker's calls; `tag` may be a digest."""
-    try:
-        if tag:
-            reference = parse_reference(name, default_tag=None)
-            return reference.at(Digest(tag)) if ":" in tag else reference.tagged(check_tag(tag))
-        return parse_reference(name)
-    except (InvalidReference, InvalidDigest) as error:
-        raise ApiError(400, str(error)) from None
-
-
-def _platform(text: str) -> Optional[Platform]:
-    try:
-        return parse_platform(text) if text else None
-    except InvalidPlatform as error:
-        raise ApiError(400, str(error)) from None
-
-
-def _digest(text: str) -> Digest:
-    try:
-        return Digest(text)
-    except InvalidDigest as error:
-        raise ApiError(400, str(error)) from None
-
-
-def _familiar(text: str) -> str:
-    return parse_reference(text).familiar
-
-
-def _shown(name: str) -> str:
-    try:
-        return parse_reference(name).familiar
-    except (InvalidReference, InvalidDigest):
-        return name
 
 
 def _no_blob() -> Any:

@@ -385,6 +385,21 @@ def test_a_pull_that_cannot_be_says_why(tmp_path: Path) -> None:
         images._pool.close()
 
 
+def test_a_blob_that_the_disk_damaged_is_fetched_again(tmp_path: Path) -> None:
+    with our_registry(tmp_path / "registry") as address:
+        push_to(address, "a", "1", a_config(LAYERS), LAYERS)
+        images = images_at(tmp_path / "data")
+        image = images.pull(f"{address}/a:1", lambda _: None)
+        images.remove(image.id)
+        with open(images.blobs.path(Digest.of(LAYERS[0])), "r+b") as file:
+            file.seek(600)
+            file.write(b"XXXX")
+        with pytest.raises(ApiError, match="was damaged on disk and has been removed"):
+            images.pull(f"{address}/a:1", lambda _: None)
+        assert images.pull(f"{address}/a:1", lambda _: None).id == image.id
+        images._pool.close()
+
+
 @pytest.mark.interop
 @pytest.mark.skipif(shutil.which("docker-registry") is None, reason="Debian's docker-registry is not installed")
 def test_an_image_is_pushed_to_debians_registry_and_pulled_elsewhere(busybox: Images, tmp_path: Path) -> None:
