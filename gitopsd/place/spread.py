@@ -7,6 +7,7 @@ Rule 2: what runs stays where it is as long as it fits; a new host takes nothing
 where its volume is.
 Rule 3: services with one replica each that share a network are placed on one host, since networks do not span hosts yet. What
 then still needs a network between hosts is refused, never run without it.
+Rule 4: a host that does not answer counts with what was last seen of it: what is there is not started elsewhere a second time.
 """
 
 from __future__ import annotations

@@ -19,14 +19,12 @@ from gitopsd.model.fleet import Pairs
 from gitopsd.model.stack import (
     Attachment,
     Build,
-    Condition,
     Dependency,
     Deploy,
     Healthcheck,
     Mount,
     Port,
     Restart,
-    RestartName,
     Service,
     Stack,
     StackNetwork,
@@ -165,7 +163,7 @@ class _Service:
             cap_drop=tuple(sorted(set(form.cap_drop))),
             stop_grace_ns=form.stop_grace_period or 0,
             stop_signal=form.stop_signal,
-            order=cast("Literal['start-first', 'stop-first'] | None", form.extension.order),
+            order=form.extension.order,
             where=self._place.where(*self._path),
         )
 
@@ -266,9 +264,8 @@ class _Service:
             what = f"{len(published)} ports of the host cannot lead to {len(targets)} of the container"
             self._say(path, "bad-value", what, "write ranges of the same length")
             return []
-        protocol = cast("Literal['tcp', 'udp']", form.protocol)
         pairs = zip(targets, published or [0] * len(targets), strict=True)
-        return [Port(target, port, protocol, form.host_ip) for target, port in pairs]
+        return [Port(target, port, form.protocol, form.host_ip) for target, port in pairs]
 
     def _mounts(self) -> tuple[Mount, ...]:
         mounts: dict[str, Mount] = {}
@@ -278,7 +275,7 @@ class _Service:
             if target in mounts:
                 self._say(path, "duplicate-key", f"{target} is mounted twice")
             source = self._source(form, path)
-            mounts[target] = Mount(target, cast("Literal['volume', 'bind', 'tmpfs']", form.type), source, form.read_only)
+            mounts[target] = Mount(target, form.type, source, form.read_only)
         return tuple(sorted(mounts.values()))
 
     def _source(self, form: schema.Mount, path: Path) -> str:
@@ -326,7 +323,7 @@ class _Service:
             if key not in self._file.services:
                 others = ", ".join(sorted(set(self._file.services) - {self._name})) or "none"
                 self._say(("depends_on", key), "unknown-service", f"{key} is no service of this file", f"others: {others}")
-            found.append(Dependency(key, cast("Condition", form.condition), form.required))
+            found.append(Dependency(key, form.condition, form.required))
         return tuple(found)
 
     def _healthcheck(self, form: schema.Healthcheck) -> Healthcheck:
@@ -350,7 +347,7 @@ class _Service:
 
     def _restart(self) -> Restart:
         name, _, retries = self._form.restart.partition(":")
-        return Restart(cast("RestartName", name), int(retries or 0))
+        return Restart(cast("Literal['no', 'always', 'unless-stopped', 'on-failure']", name), int(retries or 0))
 
     def _deploy(self) -> Deploy:
         form = self._form.deploy
@@ -362,7 +359,7 @@ class _Service:
             except ValueError as error:
                 self._say(("deploy", "placement", "constraints", at), "bad-constraint", str(error))
         return Deploy(
-            mode=cast("Literal['replicated', 'global']", form.mode),
+            mode=form.mode,
             replicas=1 if form.replicas is None or form.mode == "global" else form.replicas,
             constraints=tuple(form.placement.constraints),
         )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any, Literal, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from gitopsd.model.constraint import parse_constraint
 from gitopsd.model.errors import Errors
-from gitopsd.model.fleet import EngineKind, Fleet, Host, Pairs, Registry, StackEntry
+from gitopsd.model.fleet import Fleet, Host, Pairs, Registry, StackEntry
 from gitopsd.render.locate import Node, WrittenFloat, WrittenInt, parse_yaml
 from gitopsd.render.reading import Place, path_within
 from gitopsd.render.schema import fleet as schema
@@ -69,7 +69,7 @@ def _host(name: str, form: schema.Host, place: Place) -> Host:
         host_keys=tuple(" ".join(key.split()[:2]) for key in form.host_key),
         jump=form.jump,
         labels=tuple(sorted(form.labels.items())),
-        engine=cast("EngineKind", form.engine),
+        engine=form.engine,
         maintenance=form.maintenance,
         where=place.where("hosts", name),
     )
@@ -96,8 +96,8 @@ def _entry(name: str, form: schema.StackEntry, fleet: schema.FleetFile, place: P
         file=file,
         hosts=tuple(sorted(set(form.hosts or []))),
         constraints=tuple(form.constraints),
-        deploy=cast("Literal['auto', 'manual']", form.deploy),
-        drift=cast("Literal['heal', 'notify', 'off']", form.drift),
+        deploy=form.deploy,
+        drift=form.drift,
         values=_values(place.node.mapping["stacks"].mapping[name].mapping.get("values")),
         where=place.where("stacks", name),
     )

@@ -15,9 +15,10 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import gitopsd
 from gitopsd.model.codec import from_json, to_json
@@ -30,9 +31,11 @@ from gitopsd.render.fleet import FLEET_FILE
 from gitopsd.render.locate import LARGEST_BYTES
 from gitopsd.render.wire import Closed, error_from_json, error_to_json, receive, send, send_bytes
 
+Value = TypeVar("Value")
+
 _CALLS = ("read", "size", "paths", "tree_id", "blob_id", "mode", "touched_at")
 _START_S = 60.0
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv[2]); from gitopsd.render.child import main; main(int(sys.argv[1]))"
+_PROGRAM = "import sys; sys.path = sys.argv[2:]; from gitopsd.render.child import main; main(int(sys.argv[1]))"
 
 
 class Renderer:
@@ -74,12 +77,12 @@ class Renderer:
         stacks: list[Stack] = []
         blocked: list[BlockedStack] = []
         while waiting:
-            for name, result in self._run(revision.tree, list(waiting.values())):
+            for name, result in self._run(revision.tree, Stack, list(waiting.values())):
                 del waiting[name]
                 if isinstance(result, Errors):
                     blocked.append(BlockedStack(name, tuple(str(error) for error in result.errors)))
                 else:
-                    stacks.append(from_json(Stack, result))
+                    stacks.append(result)
         return Rendered(
             fleet, tuple(sorted(stacks, key=lambda each: each.name)), tuple(sorted(blocked, key=lambda each: each.name))
         )
@@ -90,15 +93,15 @@ class Renderer:
             return self._fleet(tree)
 
     def _fleet(self, tree: Tree) -> Fleet:
-        result = self._run(tree, [None])[0][1]
+        result = self._run(tree, Fleet, [None])[0][1]
         if isinstance(result, Errors):
             raise result
-        return from_json(Fleet, result)
+        return result
 
-    def _run(self, tree: Tree, items: list[StackEntry] | list[None]) -> list[tuple[str, Any]]:
+    def _run(self, tree: Tree, kind: type[Value], items: Sequence[StackEntry | None]) -> list[tuple[str, Value | Errors]]:
         """What came of the items, in order, up to the one that the child did not survive; that one is an error."""
         ours, theirs = socket.socketpair()
-        done: list[tuple[str, Any]] = []
+        done: list[tuple[str, Value | Errors]] = []
         job = {"items": [to_json(item) for item in items], "cpu_s": self._cpu_s, "memory_bytes": self._memory_bytes}
         with ours:
             with theirs:
@@ -108,7 +111,8 @@ class Renderer:
                 ours.settimeout(self._wall_s)
                 send(ours, job)
                 while len(done) < len(items):
-                    done.append(self._next(ours, tree, items[len(done)]))
+                    item = items[len(done)]
+                    done.append((item.name if item else "", self._next(ours, tree, kind, item)))
                 reason = ""
             except TimeoutError:
                 reason = f"took longer than {self._wall_s:g} s to render"
@@ -124,19 +128,18 @@ class Renderer:
             self._end_of_job(control)
         return done
 
-    def _next(self, channel: socket.socket, tree: Tree, item: StackEntry | None) -> tuple[str, Any]:
+    def _next(self, channel: socket.socket, tree: Tree, kind: type[Value], item: StackEntry | None) -> Value | Errors:
         """Serves files until the result of `item` is there."""
         while True:
             message = receive(channel)
             if "call" in message:
                 _serve(channel, tree, message)
                 continue
-            name = item.name if item else ""
-            if message["name"] != name:
+            if message["name"] != (item.name if item else ""):
                 raise Closed("a result that nobody asked for")
             if "errors" in message:
-                return name, Errors([error_from_json(error) for error in message["errors"]])
-            return name, message["value"]
+                return Errors([error_from_json(error) for error in message["errors"]])
+            return from_json(kind, message["value"])
 
     def _bury(self, reason: str, item: StackEntry | None) -> GitopsdError:
         """Why the child died: of the CPU limit, or as `reason` says. The next job gets a new one."""
@@ -171,9 +174,9 @@ class Renderer:
             return self._control
         self._stop()
         ours, theirs = socket.socketpair()
-        root = str(Path(gitopsd.__file__).parents[1])
+        paths = [str(Path(gitopsd.__file__).parents[1]), *(path for path in sys.path if path)]
         with theirs:
-            command = [*_without_network(), sys.executable, "-I", "-c", _PROGRAM, str(theirs.fileno()), root]
+            command = [*_without_network(), sys.executable, "-I", "-c", _PROGRAM, str(theirs.fileno()), *paths]
             self._child = subprocess.Popen(
                 command, env={}, cwd="/", pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
             )

@@ -54,7 +54,8 @@ class Watcher:
         if self._observer:
             self._observer.stop()
             self._observer.join()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closed.is_set():

@@ -6,10 +6,11 @@ render/fleet.py.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gitopsd.model.fleet import EngineKind
 from gitopsd.render.schema.form import Form
 from gitopsd.render.schema.stack import StackName
 from gitopsd.render.schema.words import Duration, Flag, Port, Short, Text, Word, Written, choice, pattern, shown, wrong
@@ -97,7 +98,7 @@ class Host(Form):
         default_factory=dict[str, str]
     )
     """What constraints ask for: `zone: a`."""
-    engine: Annotated[str, choice("bundled", later=("docker", "podman"))] = "bundled"
+    engine: Annotated[EngineKind, choice("bundled", later=("docker", "podman"))] = "bundled"
     maintenance: Flag = False
     """Whether the host is left alone: nothing new is placed on it, nothing on it is changed."""
 
@@ -112,9 +113,9 @@ class StackEntry(Form):
     """The hosts it may use; left out, all of them."""
     constraints: list[Text] = Field(default_factory=list[str])
     """What its hosts must have: `node.labels.zone == a`."""
-    deploy: Annotated[str, choice("auto", "manual")] = "auto"
+    deploy: Annotated[Literal["auto", "manual"], choice("auto", "manual")] = "auto"
     """Whether a commit is applied at once, or when somebody says so."""
-    drift: Annotated[str, choice("heal", "notify", "off")] = "heal"
+    drift: Annotated[Literal["heal", "notify", "off"], choice("heal", "notify", "off")] = "heal"
     """What is done about changes by hand."""
     values: dict[Annotated[str, pattern(_VALUE_NAME, "letters, digits and _")], Annotated[Any, Word(_any_value, _ANY)]] = Field(
         default_factory=dict[str, Any]

@@ -10,10 +10,11 @@ a line in the manual, and make the schema anew.
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from gitopsd.model.stack import Condition
 from gitopsd.render.schema.form import Form
 from gitopsd.render.schema.words import (
     Cpus,
@@ -164,7 +165,7 @@ class PublishedPort(Form):
     """The host's port or range; left out, the engine chooses one."""
     host_ip: Ip = ""
     """The host's address to listen on; left out, all of them."""
-    protocol: Annotated[str, choice("tcp", "udp", later=("sctp",))] = "tcp"
+    protocol: Annotated[Literal["tcp", "udp"], choice("tcp", "udp", later=("sctp",))] = "tcp"
     mode: Annotated[str, choice("host", later=("ingress",))] = "host"
 
 
@@ -172,7 +173,7 @@ class Mount(Form):
     """A volume, a folder of the host or memory, at a path in the container."""
 
     later = frozenset({"bind", "consistency", "image", "tmpfs", "volume"})
-    type: Annotated[str, choice("volume", "bind", "tmpfs", later=("image", "npipe", "cluster"))]
+    type: Annotated[Literal["volume", "bind", "tmpfs"], choice("volume", "bind", "tmpfs", later=("image", "npipe", "cluster"))]
     target: Text
     """The path in the container."""
     source: Text = ""
@@ -194,7 +195,9 @@ class Dependency(Form):
     """What has to be so before a service is started."""
 
     later = frozenset({"restart"})
-    condition: Annotated[str, choice("service_started", "service_healthy", "service_completed_successfully")] = "service_started"
+    condition: Annotated[Condition, choice("service_started", "service_healthy", "service_completed_successfully")] = (
+        "service_started"
+    )
     required: Flag = True
     """Whether the service waits in vain, or goes on, when the other is not there."""
 
@@ -236,7 +239,9 @@ class Deploy(Form):
     """How many containers, and where."""
 
     later = frozenset({"endpoint_mode", "labels", "restart_policy", "rollback_config", "update_config"})
-    mode: Annotated[str, choice("replicated", "global", later=("replicated-job", "global-job"))] = "replicated"
+    mode: Annotated[Literal["replicated", "global"], choice("replicated", "global", later=("replicated-job", "global-job"))] = (
+        "replicated"
+    )
     """`global`: one on every host that fits; `replicated`: as many as `replicas` says."""
     replicas: Annotated[int, whole(0, 1000)] | None = None
     resources: Resources = Resources()
@@ -246,7 +251,7 @@ class Deploy(Form):
 class ServiceExtension(Form):
     """What Compose has no word for, of a service."""
 
-    order: Annotated[str, choice("start-first", "stop-first")] | None = None
+    order: Annotated[Literal["start-first", "stop-first"], choice("start-first", "stop-first")] | None = None
     """Whether a new container is started before the old one is stopped. Left out: stop-first where it writes to a mount."""
 
 
