@@ -23,8 +23,8 @@ def ours(archive: Path, target: Path, compression: str, diff_id: str) -> None:
     if child == 0:
         with open(archive, "rb") as blob:
             unpack_layer(
-                {"compression": compression, "diff_id": diff_id, "lower": []},
-                [blob.fileno(), os.open(target, os.O_RDONLY), os.open(target.parent, os.O_RDONLY)],
+                {"compression": compression, "diff_id": diff_id},
+                [blob.fileno(), os.open(target, os.O_RDONLY)],
             )
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0

@@ -46,11 +46,11 @@ class Extracted:
 
 
 class Extractor:
-    """Extracts one archive. `lower` are the layers below, the nearest first: folders that the archive uses without
-    bringing them get their owner and mode from there."""
+    """Extracts one archive. `implied` are the folders that it uses without bringing them (see `take_looks`)."""
 
-    def __init__(self, root: Root, lower: Sequence[Root] = (), is_layer: bool = True) -> None:
-        self._root, self._lower, self._is_layer = root, lower, is_layer
+    def __init__(self, root: Root, is_layer: bool = True) -> None:
+        self._root, self._is_layer = root, is_layer
+        self.implied: list[str] = []
         self._folders: dict[str, int] = {}
         self._times: dict[str, int] = {}
         self._whiteouts: set[str] = set()
@@ -249,26 +249,8 @@ class Extractor:
                     os.close(folder)
 
     def _made(self, descriptor: int, path: str) -> None:
-        """A folder that the archive uses and did not bring looks as it does in the layers below."""
-        for below in self._lower:
-            try:
-                origin = below.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            except OSError:
-                continue
-            try:
-                status = os.fstat(origin)
-                folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
-                try:
-                    os.fchown(folder, status.st_uid, status.st_gid)
-                    os.fchmod(folder, stat.S_IMODE(status.st_mode))
-                    _set_xattrs(folder, {name: os.getxattr(origin, name) for name in os.listxattr(origin)})
-                finally:
-                    os.close(folder)
-                self._times[path] = status.st_mtime_ns
-            finally:
-                os.close(origin)
-            return
         self._times[path] = 0
+        self.implied.append(path)
 
     def _clear(self, folder: int, name: str, path: str) -> None:
         """Make room for an entry that is not a folder, or is one where none was."""
@@ -310,6 +292,29 @@ def clean(name: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
+
+
+def take_looks(root: Root, paths: Sequence[str], lower: Sequence[Root]) -> None:
+    """Give folders of a layer the owner, mode, attributes and time that they have in the layers below, the nearest first."""
+    for path in paths:
+        for below in lower:
+            try:
+                origin = below.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                status = os.fstat(origin)
+                folder = root.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    os.fchown(folder, status.st_uid, status.st_gid)
+                    os.fchmod(folder, stat.S_IMODE(status.st_mode))
+                    _set_xattrs(folder, {name: os.getxattr(origin, name) for name in os.listxattr(origin)})
+                    os.utime(folder, ns=(status.st_mtime_ns, status.st_mtime_ns))
+                finally:
+                    os.close(folder)
+            finally:
+                os.close(origin)
+            break
 
 
 def _write_regions(descriptor: int, entry: Entry, reader: Reader) -> int:

@@ -6,6 +6,7 @@ Rule 1: a folder gets its name when all in it is on disk (syncfs), and its recor
 Rule 2: a number is never given twice, so that a mount never finds other content under a name it knew.
 Rule 3: what is neither recorded nor being made is removed when the daemon starts.
 Rule 4: a layer is known by its chain id: the same tar above other layers is another layer.
+Rule 5: the layers of an image are unpacked side by side; none is published before those below it.
 
 Unpacking runs in workers. Not here: which layers are needed (images.py).
 """
@@ -17,11 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Optional, cast
 
-from gitopsd.engine.images.unpack import JOB
+from gitopsd.engine.images.unpack import JOB, LOOKS_JOB
 from gitopsd.engine.kernel.files import syncfs
 from gitopsd.engine.paths.records import make_directories_durably, read_record, sync_directory, write_record
 from gitopsd.engine.paths.root import Root
@@ -30,6 +32,7 @@ from gitopsd.oci.manifest import chain_ids
 
 _TEMPORARY = ".tmp-"
 _LONGEST_SHORT = 6
+_AT_ONCE = max(2, min(4, os.cpu_count() or 2))
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 Json = dict[str, Any]
 RunWorker = Callable[[str, "dict[str, Any]", "list[int]"], Any]
@@ -46,6 +49,19 @@ class Source:
 
 Told = Callable[[str, str], None]
 """Hears a source's name, and `Extracting`, `Pull complete` or `Already exists`."""
+
+
+@dataclass
+class _Made:
+    """A layer that is being made."""
+
+    chain: Digest
+    diff_id: Digest
+    parent: Optional[Digest]
+    source: Source
+    temporary: str
+    size: int = 0
+    implied: Sequence[str] = ()
 
 
 class Layers:
@@ -109,31 +125,68 @@ class Layers:
         """
         chains = chain_ids(diff_ids)
         with ExitStack() as locks:
-            made: list[tuple[Digest, Digest, str, str, int]] = []  # chain, diff id, parent, temporary, size
-            try:
-                for at, (chain, diff_id, source) in enumerate(zip(chains, diff_ids, sources)):
-                    # Bottom first, and locks are kept: two images that share layers wait for each other in one order only.
-                    with self._lock:
-                        lock = self._making.setdefault(chain, threading.Lock())
-                    locks.enter_context(lock)
-                    if chain in self._document["layers"]:
-                        told(source.name, "Already exists")
-                        continue
-                    told(source.name, "Extracting")
-                    below = [entry[3] for entry in reversed(made)] + [
-                        self.short(other) for other in reversed(chains[:at]) if other in self._document["layers"]
-                    ]
-                    temporary = f"{_TEMPORARY}{os.urandom(8).hex()}"
-                    made.append((chain, diff_id, chains[at - 1] if at else "", temporary, 0))
-                    made[-1] = (*made[-1][:4], self._unpack_one(temporary, diff_id, source, below))
-                    told(source.name, "Pull complete")
-            except BaseException:
-                if made:
-                    self._discard(made.pop()[3])
-                raise
-            finally:
-                if made:
-                    self._publish(made)
+            wanted: list[_Made] = []
+            for at, (chain, diff_id, source) in enumerate(zip(chains, diff_ids, sources)):
+                # Bottom first, and locks are kept: two images that share layers wait for each other in one order only.
+                with self._lock:
+                    lock = self._making.setdefault(chain, threading.Lock())
+                locks.enter_context(lock)
+                if chain in self._document["layers"]:
+                    told(source.name, "Already exists")
+                else:
+                    wanted.append(
+                        _Made(chain, diff_id, chains[at - 1] if at else None, source, f"{_TEMPORARY}{os.urandom(8).hex()}")
+                    )
+            if wanted:
+                self._make(wanted, chains, told)
+
+    def _make(self, wanted: list[_Made], chains: Sequence[Digest], told: Told) -> None:
+        """Unpack side by side, then publish what is whole from the bottom up to the first that failed, whose error is raised."""
+        with ThreadPoolExecutor(min(len(wanted), _AT_ONCE)) as pool:
+            unpacking = [pool.submit(self._unpack_one, made, told) for made in wanted]
+        failures = [done.exception() for done in unpacking]
+        count = next((at for at, failure in enumerate(failures) if failure), len(wanted))
+        whole = wanted[:count]
+        try:
+            for at, made in enumerate(whole):
+                if made.implied:
+                    below = [other.temporary for other in reversed(whole[:at])]
+                    known: Json = self._document["layers"]
+                    below += [known[chain]["short"] for chain in reversed(chains[: chains.index(made.chain)]) if chain in known]
+                    self._run(LOOKS_JOB, {"paths": made.implied, "lower": below}, [made.temporary, ""])
+            if whole:
+                self._publish(whole)
+        except BaseException:
+            count = 0
+            raise
+        finally:
+            for made in wanted[count:]:
+                self._discard(made.temporary)
+        for made in whole:
+            told(made.source.name, "Pull complete")
+        if count < len(wanted):
+            failure = failures[count]
+            assert failure is not None
+            raise failure
+
+    def _unpack_one(self, made: _Made, told: Told) -> None:
+        told(made.source.name, "Extracting")
+        path = os.path.join(self.folder, made.temporary)
+        os.mkdir(path, 0o755)
+        os.chmod(path, 0o755)  # noqa: S103  the root of a container's root, whatever our umask; the data root is closed
+        with made.source.open() as blob:
+            arguments = {"compression": made.source.compression, "diff_id": made.diff_id}
+            done = self._run(JOB, arguments, [made.temporary], [blob.fileno()])
+        made.size, made.implied = int(done["size_bytes"]), done["implied"]
+
+    def _run(self, job: str, arguments: dict[str, Any], folders: Sequence[str], descriptors: Sequence[int] = ()) -> Any:
+        """A worker with these descriptors, and those of folders below the folder of layers (itself, for an empty name)."""
+        with ExitStack() as stack:
+            opened: list[int] = []
+            for name in folders:
+                opened.append(os.open(os.path.join(self.folder, name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                stack.callback(os.close, opened[-1])
+            return self._run_worker(job, arguments, [*descriptors, *opened])
 
     def remove_unneeded(
         self, needed: AbstractSet[Digest], among: Optional[AbstractSet[Digest]] = None, unused_s: float = 0.0
@@ -163,20 +216,7 @@ class Layers:
         """Every layer that is unpacked."""
         return {Digest(chain) for chain in self._document["layers"]}
 
-    def _unpack_one(self, temporary: str, diff_id: Digest, source: Source, below: list[str]) -> int:
-        path = os.path.join(self.folder, temporary)
-        os.mkdir(path, 0o755)
-        os.chmod(path, 0o755)  # noqa: S103  the root of a container's root, whatever our umask; the data root is closed
-        with ExitStack() as stack:
-            blob = stack.enter_context(source.open())
-            descriptors = [blob.fileno()]
-            for folder in (path, self.folder):
-                descriptors.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-                stack.callback(os.close, descriptors[-1])
-            done = self._run_worker(JOB, {"compression": source.compression, "diff_id": diff_id, "lower": below}, descriptors)
-        return int(done["size_bytes"])
-
-    def _publish(self, made: list[tuple[Digest, Digest, str, str, int]]) -> None:
+    def _publish(self, whole: Sequence[_Made]) -> None:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             syncfs(descriptor)
@@ -185,11 +225,11 @@ class Layers:
         with self._lock:
             known: Json = dict(self._document["layers"])
             number: int = self._document["next"]
-            for chain, diff_id, parent, temporary, size in made:
+            for made in whole:
                 short = short_name(number)
                 number += 1
-                os.rename(os.path.join(self.folder, temporary), os.path.join(self.folder, short))
-                known[chain] = {"short": short, "diff_id": diff_id, "parent": parent or None, "size": size}
+                os.rename(os.path.join(self.folder, made.temporary), os.path.join(self.folder, short))
+                known[made.chain] = {"short": short, "diff_id": made.diff_id, "parent": made.parent, "size": made.size}
             sync_directory(self.folder)
             self._write(known, number)
 

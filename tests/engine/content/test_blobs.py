@@ -15,6 +15,10 @@ from gitopsd.engine.content.blobs import BlobMissing, Blobs, DigestMismatch
 from gitopsd.engine.content.gc import collect
 from gitopsd.oci.digest import Digest
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # from 3.12 on; the children do one thing and are gone
+
 DATA = b"some content " * 1000
 DIGEST = Digest.of(DATA)
 

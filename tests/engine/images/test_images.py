@@ -26,7 +26,10 @@ from ..registry.running import debians_registry, our_registry  # noqa: TID252  t
 from .making import LAYERS, a_config, a_docker_archive, a_manifest, a_tar, images_at, load, mirrored, names_in
 from .runner import run_worker
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # from 3.12 on; the children do one thing and are gone
+]
 
 
 @pytest.fixture

@@ -16,12 +16,15 @@ from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.images.stream import BadArchive, Limits, Stream
 from gitopsd.engine.images.tar.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Entry
 from gitopsd.engine.images.tar.writer import Writer
-from gitopsd.engine.images.unpack import JOB
+from gitopsd.engine.images.unpack import JOB, LOOKS_JOB
 from gitopsd.oci.digest import Digest
 
 from .runner import run_worker
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # from 3.12 on; the children do one thing and are gone
+]
 
 Member = tuple[Entry, bytes]
 
@@ -70,9 +73,9 @@ class Layers:
         blob = self.folder.parent / "blob"
         blob.write_bytes(gzip.compress(data) if compression == "gzip" else data)
         descriptors = [os.open(blob, os.O_RDONLY), os.open(target, os.O_RDONLY), os.open(self.folder, os.O_RDONLY)]
-        arguments = {"compression": compression, "diff_id": diff_id or Digest.of(data), "lower": [path.name for path in lower]}
         try:
-            run_worker(JOB, arguments, descriptors)
+            done = run_worker(JOB, {"compression": compression, "diff_id": diff_id or Digest.of(data)}, descriptors[:2])
+            run_worker(LOOKS_JOB, {"paths": done["implied"], "lower": [path.name for path in lower]}, descriptors[1:])
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
