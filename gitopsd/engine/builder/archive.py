@@ -14,13 +14,13 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gitopsd.engine.builder.attributes import is_copied
 from gitopsd.engine.images.stream import PIECE, BadArchive, Limits, Stream, sniff
 from gitopsd.engine.images.tar.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
 from gitopsd.engine.images.tar.reader import Reader
 
 LIMITS = Limits(entries=200_000, total_bytes=64 << 30)
 KINDS = {FILE: "file", DIRECTORY: "folder", SYMLINK: "link", FIFO: "fifo", CHARACTER: "character", BLOCK: "block"}
-COPIED_ATTRIBUTES = ("user.", "security.capability")
 KIND, TWIN = 1, 12
 
 
@@ -67,7 +67,7 @@ def _entries(reader: Reader) -> list[list[Any]]:
             for piece in reader.pieces():
                 content.update(piece)
             digest = content.hexdigest()
-        attributes = [(name, value.hex()) for name, value in sorted(member.xattrs.items()) if name.startswith(COPIED_ATTRIBUTES)]
+        attributes = [(name, value.hex()) for name, value in sorted(member.xattrs.items()) if is_copied(name)]
         device = os.makedev(member.major, member.minor) if member.major or member.minor else 0
         size = member.size if member.kind == FILE else 0
         kind = KINDS[member.kind]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Optional, cast
 
+from gitopsd.engine.builder.attributes import is_copied
 from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.tree import Entry, Kind
 from gitopsd.engine.kernel import mount as km
@@ -23,7 +25,6 @@ from gitopsd.engine.runtime.rootfs import mount_overlay
 
 MOST_ACCOUNTS = 1 << 20
 PIECE = 16 << 20
-COPIED_ATTRIBUTES = ("user.", "security.capability")
 KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "folder",
@@ -35,26 +36,35 @@ KINDS: dict[int, Kind] = {
 FORMATS = {kind: form for form, kind in KINDS.items()}
 
 
-def written_stage(arguments: Mapping[str, Any]) -> Root:
-    """The stage that is written to. Without layers below it is `upper` itself."""
+@contextmanager
+def written_stage(arguments: Mapping[str, Any]) -> Generator[Root, None, None]:
+    """The stage that is written to. Without layers below it is `upper` itself. Mounted no more when this ends."""
     _leave()
     if not arguments["lower"]:
-        return Root.at(arguments["upper"])
+        with Root.at(arguments["upper"]) as root:
+            yield root
+        return
     mount_overlay(arguments["layers"], cast("dict[str, Any]", arguments), arguments["merged"])
-    return Root.at(arguments["merged"])
+    with Root.at(arguments["merged"]) as root:
+        yield root
+    km.unmount(arguments["merged"], 0)
 
 
-def read_stage(arguments: Mapping[str, Any]) -> Root:
+@contextmanager
+def read_stage(arguments: Mapping[str, Any]) -> Generator[Root, None, None]:
     """A stage that is only read."""
     lower: list[str] = arguments["from_lower"]
     if not lower:
         raise BuildError("not found: the stage that is copied from is empty")
     if len(lower) == 1:
-        return Root.at(os.path.join(str(arguments["layers"]), lower[0]))
-    _leave()
-    os.chdir(arguments["layers"])
-    km.mount("overlay", arguments["source"], "overlay", km.MS_RDONLY, "lowerdir=" + ":".join(lower))
-    return Root.at(arguments["source"])
+        place = os.path.join(str(arguments["layers"]), lower[0])
+    else:
+        _leave()
+        os.chdir(arguments["layers"])
+        place = arguments["source"]
+        km.mount("overlay", place, "overlay", km.MS_RDONLY, "lowerdir=" + ":".join(lower))
+    with Root.at(place) as root:
+        yield root
 
 
 def account(root: Root, text: str, user_default: bool = False) -> tuple[int, int]:
@@ -126,7 +136,7 @@ class StageTree:
     def _opened(self, path: str, is_file: bool) -> dict[str, Any]:
         descriptor = self.root.open(path or ".", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            names = [name for name in sorted(os.listxattr(descriptor)) if name.startswith(COPIED_ATTRIBUTES)]
+            names = [name for name in sorted(os.listxattr(descriptor)) if is_copied(name)]
             fields: dict[str, Any] = {"attributes": tuple((name, os.getxattr(descriptor, name).hex()) for name in names)}
             if is_file and self.with_digests:
                 content = hashlib.sha256()

@@ -1,6 +1,7 @@
 """The worker's job that makes a layer of an overlay's upper folder.
 
-In: the upper folder, a latest time.  Out: an uncompressed tar on a descriptor: the same folder gives the same bytes.
+In: the upper folder, a latest time.  Out: an uncompressed tar on a descriptor: the same folder gives the same bytes. The folder
+itself is left as the tar would unpack, so that it can become the layer's own: times, attributes, no sockets.
 
 Overlay's whiteouts become the image format's, its opaque folders too; its own attributes stay behind. Sockets are left out, as
 tar has no word for them. Names are in byte order, a folder before what is in it.
@@ -33,18 +34,37 @@ def diff_layer(arguments: dict[str, Any], descriptors: list[int]) -> dict[str, A
     """`arguments`: `epoch` in seconds or None. `descriptors`: the upper folder, the file to write."""
     epoch: Optional[int] = arguments["epoch"]
     upper, out = descriptors
-    count = 0
+    count = size = 0
+    latest_ns = None if epoch is None else epoch * 1_000_000_000
     with os.fdopen(os.dup(out), "wb", _PIECE) as file:
         writer = Writer(file.write)
         links: dict[tuple[int, int], str] = {}
         for found in Root(upper).walk():
             for entry in _entries(found, links):
-                if epoch is not None:
-                    entry.mtime_ns = min(entry.mtime_ns, epoch * 1_000_000_000)
+                if latest_ns is not None:
+                    entry.mtime_ns = min(entry.mtime_ns, latest_ns)
                 writer.add(entry, _data(found) if entry.kind == FILE and entry.size else ())
                 count += 1
+                size += entry.size
+            _settle(found, latest_ns)
         writer.finish()
-    return {"entries": count}
+    return {"entries": count, "size_bytes": size}
+
+
+def _settle(found: Found, latest_ns: Optional[int]) -> None:
+    """Make what is in the folder as it is in the tar. What else stands in the same folder keeps its time."""
+    here = f"/proc/self/fd/{found.folder}/{found.name}"
+    kind = stat.S_IFMT(found.status.st_mode)
+    if kind not in _KINDS:
+        above = os.fstat(found.folder)
+        os.unlink(found.name, dir_fd=found.folder)
+        os.utime(found.folder, ns=(above.st_atime_ns, above.st_mtime_ns))
+        return
+    for name in os.listxattr(here, follow_symlinks=False):
+        if not is_kept_xattr(name) and name != OPAQUE_ATTRIBUTE:
+            os.removexattr(here, name, follow_symlinks=False)
+    if latest_ns is not None and found.status.st_mtime_ns > latest_ns:
+        os.utime(found.name, ns=(latest_ns, latest_ns), dir_fd=found.folder, follow_symlinks=False)
 
 
 def _entries(found: Found, links: dict[tuple[int, int], str]) -> Iterator[Entry]:

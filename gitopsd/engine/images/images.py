@@ -305,21 +305,24 @@ class Images:
     # for the builder
 
     def add_layer(self, below: Sequence[Digest], upper: str, epoch: Optional[int], lease: Lease) -> tuple[Digest, Descriptor]:
-        """Make a layer of an overlay's upper folder and unpack it above the layers with these diff ids, which are unpacked.
+        """Make a layer of an overlay's upper folder, above the layers with these diff ids, which are unpacked.
 
-        No time in it is later than `epoch`, in seconds. Its diff id, and its blob, which `lease` holds.
+        The folder lies on the data root's file system, is mounted no more, and may be the layer's own from then on. No time in it
+        is later than `epoch`, in seconds. The layer's diff id, and its blob, which `lease` holds.
         """
+        made: dict[str, Any] = {}
         descriptor = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with self.blobs.ingest_unnamed() as ingest:
-                ingest.fill(lambda out: self._run_worker(diff.JOB, {"epoch": epoch}, [descriptor, out]))
+                ingest.fill(lambda out: made.update(self._run_worker(diff.JOB, {"epoch": epoch}, [descriptor, out])))
                 size = ingest.offset
                 digest = ingest.commit()
         finally:
             os.close(descriptor)
         lease.keep(digest)
         blob = Descriptor(OCI_LAYER, digest, size)
-        self.unpack([*below, digest], [*([None] * len(below)), blob])
+        with self.layer_store.hold([*below, digest]):
+            self.layer_store.adopt([*below, digest], upper, made["size_bytes"])
         return digest, blob
 
     def unpack(self, diff_ids: Sequence[Digest], blobs: Sequence[Optional[Descriptor]]) -> None:

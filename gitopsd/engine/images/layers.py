@@ -188,6 +188,18 @@ class Layers:
                 stack.callback(os.close, opened[-1])
             return self._run_worker(job, arguments, [*descriptors, *opened])
 
+    def adopt(self, diff_ids: Sequence[Digest], path: str, size: int) -> None:
+        """Take the folder at `path`, on this file system, as the last of these layers: it is as that would unpack. Those below are there."""
+        chains = chain_ids(diff_ids)
+        with self._lock:
+            lock = self._making.setdefault(chains[-1], threading.Lock())
+        with lock:
+            if chains[-1] in self._document["layers"]:
+                return
+            temporary = f"{_TEMPORARY}{os.urandom(8).hex()}"
+            os.rename(path, os.path.join(self.folder, temporary))
+            self._publish([(chains[-1], diff_ids[-1], chains[-2] if len(chains) > 1 else "", temporary, size)])
+
     def remove_unneeded(
         self, needed: AbstractSet[Digest], among: Optional[AbstractSet[Digest]] = None, unused_s: float = 0.0
     ) -> int:

@@ -504,23 +504,32 @@ def test_wrong_blobs_are_refused(images: Images) -> None:
         images.register(Digest.of(index), [])
 
 
+def an_upper_folder(path: Path) -> str:
+    """As an overlay leaves it, with everything that a layer has another word for, or none."""
+    (path / "app").mkdir(parents=True)
+    (path / "app/new").write_bytes(b"new")
+    os.link(path / "app/new", path / "app/same")
+    os.mknod(path / "app/gone", 0o020000)
+    os.mknod(path / "app/socket", 0o140644)
+    os.setxattr(path / "app", "trusted.overlay.opaque", b"y")
+    os.setxattr(path / "app", "trusted.overlay.impure", b"y")
+    os.setxattr(path / "app/new", "user.note", b"kept")
+    os.setxattr(path / "app/new", "trusted.overlay.origin", b"x")
+    os.symlink("/nowhere", path / "link")
+    (path / "old").mkdir()
+    os.utime(path / "old", (5, 5))
+    return str(path)
+
+
 def test_a_layer_is_made_of_an_upper_folder_and_an_image_of_it(busybox: Images, tmp_path: Path) -> None:
-    upper = tmp_path / "upper"
-    (upper / "app").mkdir(parents=True)
-    (upper / "app/new").write_bytes(b"new")
-    os.link(upper / "app/new", upper / "app/same")
-    os.mknod(upper / "app/gone", 0o020000)
-    os.setxattr(upper / "app", "trusted.overlay.opaque", b"y")
-    os.setxattr(upper / "app/new", "user.note", b"kept")
-    os.symlink("/nowhere", upper / "link")
     base = busybox.find("busybox:stable")
     made = []
-    for _ in range(2):
+    for number in range(2):  # the second is later, which the epoch cuts off
+        upper = an_upper_folder(tmp_path / f"upper{number}")
         with busybox.blobs.lease() as lease:
-            diff_id, blob = busybox.add_layer(base.parsed.diff_ids, str(upper), 1_000_000_000, lease)
+            diff_id, blob = busybox.add_layer(base.parsed.diff_ids, upper, 1_000_000_000, lease)
             config = {**base.document, "rootfs": {"type": "layers", "diff_ids": [*base.parsed.diff_ids, diff_id]}}
             made.append(busybox.commit(config, [*base.manifest.layers, blob], ["shop/web:1"], lease))
-        os.utime(upper / "app/new")  # a later time is cut off at the epoch
     assert made[0].digest == made[1].digest
     short = busybox.layers(made[0].digest)[0]
     top = layer(busybox, short)
@@ -532,6 +541,28 @@ def test_a_layer_is_made_of_an_upper_folder_and_an_image_of_it(busybox: Images, 
     assert (top / "app/new").stat().st_mtime == 1_000_000_000
     assert os.readlink(top / "link") == "/nowhere"
     assert busybox.find("shop/web:1").manifest.layers[-1].media_type == OCI_LAYER
+
+
+def test_the_folder_that_became_a_layer_is_what_the_layer_unpacks_to(busybox: Images, tmp_path: Path) -> None:
+    def shown(folder: Path) -> list[object]:
+        return [
+            (str(path.relative_to(folder)), status.st_mode, status.st_uid, status.st_nlink, status.st_rdev,
+             0 if status.st_mode == 0o020000 else status.st_mtime_ns,  # a whiteout's time is nobody's
+             {name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)})
+            for path in sorted(folder.rglob("*"))
+            for status in [path.lstat()]
+        ]  # fmt: skip
+
+    upper = an_upper_folder(tmp_path / "upper")
+    elsewhere = images_at(tmp_path / "elsewhere")
+    with busybox.blobs.lease() as lease, elsewhere.blobs.lease():
+        diff_id, blob = busybox.add_layer([], upper, 1_000_000_000, lease)
+        elsewhere.blobs.put(busybox.blobs.read(blob.digest, 1 << 20))
+        elsewhere.unpack([diff_id], [blob])
+    adopted, unpacked = layer(busybox, busybox.layer_store.short(diff_id)), layer(elsewhere, elsewhere.layer_store.short(diff_id))
+    assert not os.path.exists(upper)
+    assert shown(adopted) == shown(unpacked)
+    assert adopted.stat().st_mode == unpacked.stat().st_mode
 
 
 def test_a_layer_of_an_overlay_that_hides_content_elsewhere_is_refused(busybox: Images, tmp_path: Path) -> None:
