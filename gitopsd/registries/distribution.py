@@ -3,10 +3,10 @@
 In: the fleet's mirrors, which registries go without TLS, credentials, a way to connect.  Out: `Registries` (registry.py).
 
 Rule 1: TLS everywhere but on loopback and where the fleet file says `insecure`; certificates are always checked.
-Rule 2: a password or token goes to the registry it is for, and to a token server only over TLS or where the registry is plain itself
-and the token server is on the same host; never along a redirect to another host.
+Rule 2: a password goes to the registry it is for, and to a token server only over TLS, or where the registry is plain itself and the
+token server is on the same host.
 
-The codec is oci/distribution.py. Blocking, for use from threads; a connection for each request, as a plan asks for few names.
+The codec is oci/distribution.py, connections and redirects are transport.py's. Blocking, for use from threads.
 """
 
 from __future__ import annotations
@@ -14,15 +14,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
-import ipaddress
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from gitopsd.model.errors import GitopsdError, Where
 from gitopsd.oci.digest import Digest, InvalidDigest
@@ -42,65 +38,11 @@ from gitopsd.oci.platform import NoSuchPlatform, Platform, select
 from gitopsd.oci.reference import Reference, parse_reference
 from gitopsd.registries.credentials import Credentials
 from gitopsd.registries.registry import Found
+from gitopsd.registries.transport import Answer, Dial, Endpoint, Transport, is_loopback, unreachable
 
-Dial = Callable[[str, int], socket.socket]
-"""Connects to a host and port: a tunnel, where the registry is not reached directly."""
-
-_TIMEOUT_S = 30.0
-_MOST_REDIRECTS = 5
 _LARGEST_ANSWER = 1024 * 1024
 _HUB = "registry-1.docker.io"
 _KEPT_INDEXES = 1000
-
-
-@dataclass(frozen=True)
-class _Endpoint:
-    host: str
-    port: int
-    is_plain: bool
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'http' if self.is_plain else 'https'}://{host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    headers: Mapping[str, str]
-    response: http.client.HTTPResponse
-    connection: http.client.HTTPConnection
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.response.close()
-        self.connection.close()
-
-    def body(self, most: int) -> bytes:
-        data = self.response.read(most + 1)
-        if len(data) > most:
-            raise BadProtocol(f"an answer of more than {most} bytes")
-        return data
-
-
-class _Connection(http.client.HTTPConnection):
-    """One that may be dialled, and wrapped in TLS."""
-
-    def __init__(self, endpoint: _Endpoint, dial: Dial | None, context: ssl.SSLContext) -> None:
-        super().__init__(endpoint.host, endpoint.port, timeout=_TIMEOUT_S)
-        self._endpoint = endpoint
-        self._dial = dial
-        self._context = context
-
-    def connect(self) -> None:
-        endpoint = self._endpoint
-        reached = self._dial(endpoint.host, endpoint.port) if self._dial else None
-        stream = reached or socket.create_connection((endpoint.host, endpoint.port), _TIMEOUT_S)
-        stream.settimeout(_TIMEOUT_S)
-        self.sock = stream if endpoint.is_plain else self._context.wrap_socket(stream, server_hostname=endpoint.host)
 
 
 class DistributionRegistries:
@@ -116,8 +58,7 @@ class DistributionRegistries:
         self._mirrors = dict(mirrors or {})
         self._insecure = frozenset(insecure)
         self._credentials = dict(credentials or {})
-        self._dial = dial
-        self._context = ssl.create_default_context()
+        self._transport = Transport(dial)
         self._lock = threading.Lock()
         self._tokens: dict[tuple[str, str], tuple[str, float]] = {}
         self._indexes: dict[tuple[str, Platform], Digest] = {}
@@ -192,23 +133,23 @@ class DistributionRegistries:
             self._indexes[digest, platform] = parsed.manifests[chosen].digest
         return Found(parsed.manifests[chosen].digest, location)
 
-    def _manifest_of(self, answer: _Answer, location: str) -> tuple[Manifest | Index, bytes]:
+    def _manifest_of(self, answer: Answer, location: str) -> tuple[Manifest | Index, bytes]:
         try:
             data = answer.body(LARGEST_MANIFEST)
             return parse_manifest(data, answer.headers.get("content-type")), data
         except (InvalidManifest, BadProtocol) as error:
             raise GitopsdError("bad-manifest", str(error), Where(object=location)) from None
         except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(_split(location)[0], error) from None
+            raise unreachable(_split(location)[0], error) from None
 
     def _location(self, name: Reference) -> str:
         return f"{self._mirrors.get(name.registry, name.registry)}/{name.repository}"
 
-    def _endpoint(self, registry: str) -> _Endpoint:
+    def _endpoint(self, registry: str) -> Endpoint:
         parts = urlsplit(f"//{_HUB if registry == 'docker.io' else registry}")
         host = parts.hostname or ""
-        is_plain = registry in self._insecure or _is_loopback(host)
-        return _Endpoint(host, parts.port or (80 if is_plain else 443), is_plain)
+        is_plain = registry in self._insecure or is_loopback(host)
+        return Endpoint(host, parts.port or (80 if is_plain else 443), is_plain)
 
     def _ask(
         self,
@@ -218,56 +159,25 @@ class DistributionRegistries:
         path: str,
         accept: tuple[str, ...],
         more: Mapping[str, str] | None = None,
-    ) -> _Answer:
+    ) -> Answer:
         """The answer of the registry, after signing in if it wants that; 404 is one, other refusals are errors."""
         endpoint = self._endpoint(registry)
         headers = {"User-Agent": "gitopsd", **({"Accept": ", ".join(accept)} if accept else {}), **(more or {})}
         kept = self._tokens.get((registry, repository))
         if kept and kept[1] > time.monotonic():
             headers["Authorization"] = kept[0]
-        answer = self._send(method, registry, endpoint, path, headers)
+        answer = self._transport.send(method, registry, endpoint, path, headers)
         if answer.status == 401:
             with answer:
                 challenges = parse_challenges(answer.headers.get("www-authenticate", ""))
             headers["Authorization"] = self._sign_in(registry, repository, endpoint, challenges)
-            answer = self._send(method, registry, endpoint, path, headers)
+            answer = self._transport.send(method, registry, endpoint, path, headers)
         if answer.status in (200, 206, 404):
             return answer
         with answer:
             raise self._refused(registry, answer)
 
-    def _send(self, method: str, registry: str, endpoint: _Endpoint, path: str, headers: Mapping[str, str]) -> _Answer:
-        """Sends, and follows redirects; credentials stay with the host they are for."""
-        url = endpoint.url + path
-        for _ in range(_MOST_REDIRECTS):
-            answer = self._send_once(method, registry, url, headers, is_plain=endpoint.is_plain)
-            target = answer.headers.get("location")
-            if answer.status not in (301, 302, 303, 307, 308) or not target:
-                return answer
-            answer.__exit__()
-            following = urljoin(url, target)
-            if urlsplit(following).netloc != urlsplit(url).netloc:
-                headers = {name: value for name, value in headers.items() if name != "Authorization"}
-            url = following
-        raise GitopsdError("registry-refused", f"{registry} redirects without end", Where(object=registry), next="retry")
-
-    def _send_once(self, method: str, registry: str, url: str, headers: Mapping[str, str], *, is_plain: bool) -> _Answer:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or (parts.scheme == "http" and not is_plain):
-            raise GitopsdError("registry-refused", f"{registry} leads to an address without TLS", Where(object=registry))
-        plain = parts.scheme == "http"
-        endpoint = _Endpoint(parts.hostname, parts.port or (80 if plain else 443), plain)
-        connection = _Connection(endpoint, self._dial, self._context)
-        try:
-            target = parts.path or "/"
-            connection.request(method, f"{target}?{parts.query}" if parts.query else target, headers=dict(headers))
-            response = connection.getresponse()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            connection.close()
-            raise _unreachable(registry, error) from None
-        return _Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response, connection)
-
-    def _sign_in(self, registry: str, repository: str, endpoint: _Endpoint, challenges: list[Challenge]) -> str:
+    def _sign_in(self, registry: str, repository: str, endpoint: Endpoint, challenges: list[Challenge]) -> str:
         """The value of an Authorization header that the registry should take."""
         known = self._credentials.get(registry)
         basic = ""
@@ -281,13 +191,13 @@ class DistributionRegistries:
         hint = None if known else f"sign in to it: docker login {registry}"
         raise GitopsdError("registry-refused", f"{registry} wants somebody to sign in", Where(object=registry), hint)
 
-    def _token(self, registry: str, repository: str, endpoint: _Endpoint, challenge: Challenge, basic: str, account: str) -> str:
+    def _token(self, registry: str, repository: str, endpoint: Endpoint, challenge: Challenge, basic: str, account: str) -> str:
         try:
             url = token_url(challenge, [scope(repository, "pull")], account)
             parts = urlsplit(url)
             is_safe = parts.scheme == "https" or (endpoint.is_plain and parts.hostname == endpoint.host)
             headers = {"User-Agent": "gitopsd", **({"Authorization": basic} if basic and is_safe else {})}
-            with self._send_once("GET", registry, url, headers, is_plain=endpoint.is_plain) as answer:
+            with self._transport.send_once("GET", registry, url, headers, is_plain=endpoint.is_plain) as answer:
                 if answer.status != 200:
                     raise self._refused(registry, answer)
                 token = parse_token(answer.body(_LARGEST_ANSWER))
@@ -298,7 +208,7 @@ class DistributionRegistries:
             self._tokens[registry, repository] = (value, time.monotonic() + token.expires_in_s * 0.9)
         return value
 
-    def _refused(self, registry: str, answer: _Answer) -> GitopsdError:
+    def _refused(self, registry: str, answer: Answer) -> GitopsdError:
         """What a registry said instead of an answer."""
         try:
             errors = parse_errors(answer.body(_LARGEST_ANSWER))
@@ -319,7 +229,7 @@ class DistributionRegistries:
 class _Blob:
     """A blob as it arrives, checked at its end."""
 
-    def __init__(self, answer: _Answer, location: str, wanted: Digest | None) -> None:
+    def __init__(self, answer: Answer, location: str, wanted: Digest | None) -> None:
         self.size = int(answer.headers.get("content-length") or -1)
         self._answer = answer
         self._location = location
@@ -336,7 +246,7 @@ class _Blob:
         try:
             data = self._answer.response.read(None if size < 0 else size)
         except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(_split(self._location)[0], error) from None
+            raise unreachable(_split(self._location)[0], error) from None
         self._hash.update(data)
         is_end = size < 0 or (size > 0 and not data)
         if is_end and self._wanted and self._hash.hexdigest() != self._wanted.hex:
@@ -350,24 +260,12 @@ def _split(location: str) -> tuple[str, str]:
     return registry, repository
 
 
-def _header_digest(answer: _Answer) -> Digest | None:
+def _header_digest(answer: Answer) -> Digest | None:
     try:
         return Digest(answer.headers.get("docker-content-digest", ""))
     except InvalidDigest:
         return None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _missing(location: str, digest: str) -> GitopsdError:
     return GitopsdError("no-such-image", f"{_split(location)[0]} does not have {digest}", Where(object=location), next="retry")
-
-
-def _unreachable(registry: str, error: Exception) -> GitopsdError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return GitopsdError("registry-unreachable", f"{registry} does not answer: {reason}", Where(object=registry), next="retry")

@@ -1,9 +1,9 @@
 """The form of a stack file: the Compose Specification, as far as it is there.  [pure]
 
 Its JSON Schema is schemas/stack.schema.json, its manual docs/stack-file.md. Short forms are spelled out here, so that whoever
-reads a form sees long ones only. What needs more than one key to be judged stands in render/compose.py.
+reads a form sees long ones only. What needs more than one key to be judged stands in render/compose.py and service.py.
 
-To add a key: take it out of `later`, give it a field here, in model/stack.py and in compose.py, a case in tests/golden/render,
+To add a key: take it out of `later`, give it a field here, in model/stack.py, in service.py and in text.py, a case in tests/golden/render,
 a line in the manual, and make the schema anew.
 """
 

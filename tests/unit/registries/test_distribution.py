@@ -193,3 +193,57 @@ def test_only_loopback_and_what_is_called_insecure_goes_without_tls():
         "10.0.0.1": "https://10.0.0.1:443",
         "docker.io": "https://registry-1.docker.io:443",
     }
+
+
+def a_certificate(folder):
+    """A key and a certificate for 127.0.0.1 that nobody signed but itself."""
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "registry")])
+    start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + dt.timedelta(days=36500))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("registry.internal"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            False,
+        )
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(*form))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_certificate_is_checked(serve, tmp_path, monkeypatch):
+    import socket
+    import ssl
+
+    cert, key = a_certificate(tmp_path)
+    server = serve(manifest)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+
+    def dial(host, port):
+        return socket.create_connection(("127.0.0.1", server.server_port))
+
+    with pytest.raises(GitopsdError, match="certificate verify failed"):
+        DistributionRegistries(dial=dial).resolve("registry.internal/a/b", AMD64)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    assert DistributionRegistries(dial=dial).resolve("registry.internal/a/b", AMD64).digest == DIGEST
+    with pytest.raises(GitopsdError, match="certificate verify failed"):
+        DistributionRegistries(dial=dial).resolve("other.internal/a/b", AMD64)
