@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any, Optional
 
 from gitopsd import __version__
@@ -54,10 +53,10 @@ from gitopsd.engine.runtime import messages
 from gitopsd.engine.runtime.cgroups import open_cgroups
 from gitopsd.engine.runtime.launcher import Launcher
 from gitopsd.engine.volumes.volumes import Volumes
-from gitopsd.oci.digest import Digest
 
 LAYOUT = 1
 DATA_ROOT, EXEC_ROOT = "/var/lib/gitopsd-engine", "/run/gitopsd-engine"
+_COLLECT_EVERY_S = 3600.0
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 ROUTES: list[Route] = [
@@ -175,30 +174,11 @@ def registry(arguments: list[str]) -> int:
     return 0
 
 
-class DaemonRoots:
-    """The blobs that the images and containers of a data root need, read from its records: for a registry that shares it."""
-
-    def __init__(self, data_root: str) -> None:
-        self._data_root = data_root
-
-    def roots(self) -> Iterable[Digest]:
-        records, broken = ContainerStore(self._data_root, may_clean=False).load()
-        if broken:
-            raise ValueError(f"the records of containers {', '.join(broken)} cannot be read")
-        uses = [Use(record["id"], record["image"]["digest"], True) for record in records if record["image"]["digest"]]
-        return Images(self._data_root, _no_worker, lambda: uses).roots()
-
-
-def _no_worker(job: str, arguments: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
-    raise ApiError(500, f"{job}: a registry runs no workers")
-
-
 async def _serve_registry(options: argparse.Namespace) -> None:
     serving = asyncio.ensure_future(
         serve_registry(
             options.data_root,
             options.listen,
-            [DaemonRoots(options.data_root)],
             ready=lambda address: _log.info("registry on %s", address),
         )
     )
@@ -221,13 +201,27 @@ async def _serve(options: argparse.Namespace) -> None:
     await adopt.start_wanted(engine.lifecycle, engine.containers.all())
     _log.info("gitopsd-engine %s, instance %s, data root %s", __version__, root.instance, root.path)
     notify("READY=1")
+    collecting = asyncio.ensure_future(_collect(engine.images))
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     await ending.wait()
+    collecting.cancel()
     server.close()
     engine.networks.close()
     launcher.close()
+
+
+async def _collect(images: Images) -> None:
+    """Every hour: remove the blobs and layers that nobody needs, of the registry on this data root too."""
+    while True:
+        await asyncio.sleep(_COLLECT_EVERY_S)
+        try:
+            collected = await asyncio.to_thread(images.collect)
+            if collected.removed:
+                _log.info("collected %d blobs, %d bytes", len(collected.removed), collected.freed_bytes)
+        except Exception:  # noqa: BLE001  the next hour tries again
+            _log.exception("collect blobs")
 
 
 async def take_over(engine: Engine) -> None:
