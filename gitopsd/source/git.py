@@ -24,7 +24,25 @@ from git import Git, GitCommandError, Repo
 from gitopsd.model.errors import GitopsdError
 from gitopsd.source.address import Address
 
-_KEPT = ("PATH", "SSH_AUTH_SOCK", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+_KEPT = (
+    "PATH",
+    "SSH_AUTH_SOCK",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "TMPDIR",
+)
+
+_SAYS_NOTHING = (
+    "fatal: Could not read from remote repository",
+    "Please make sure you have the correct access rights",
+    "and the repository exists",
+    "warning:",
+)
 
 _CONFIG = """\
 [core]
@@ -159,8 +177,11 @@ def failure(error: GitCommandError, code: str, what: str, hint: str | None = Non
     lines = [line.strip() for line in str(error.stderr).replace("stderr:", "").strip().strip("'").splitlines() if line.strip()]
     if lines and lines[0].startswith("Timeout:"):
         return GitopsdError(code, f"{what}: no answer in time", hint=hint, next="retry")
+    lines = [line for line in lines if not line.startswith(_SAYS_NOTHING)]  # what ssh said stands before it
     fatal = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:"))] or lines[-1:]
     reason = "".join(character if character.isprintable() else "?" for character in (fatal or ["git failed"])[0])[:300]
+    if "ost key verification failed" in reason:
+        hint = "ask whoever runs that host for its key, and put it into the known_hosts file"
     return GitopsdError(code, f"{what}: {reason}", hint=hint, next="retry")
 
 
