@@ -83,7 +83,8 @@ def supervise() -> int:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, leave)
-    archive = next(word for word in open("/proc/self/cmdline").read().split("\0") if word.endswith(".pyz"))
+    with open("/proc/self/cmdline") as file:
+        archive = next(word for word in file.read().split("\0") if word.endswith(".pyz"))
     while True:
         child = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-I", "-S", archive, *sys.argv[3:]])
         os.waitpid(child, 0)
