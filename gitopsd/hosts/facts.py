@@ -27,7 +27,7 @@ _KERNEL_PACKAGES = {"ubuntu": "linux-modules-extra-$(uname -r)", "rhel": "kernel
 @dataclass(frozen=True)
 class Facts:
     login: str
-    group_id: int
+    group: str
     """Of the login user: the engine's socket will belong to it."""
     python: str
     executable: str
@@ -80,7 +80,7 @@ def parse_facts(data: bytes) -> Facts:
     features: dict[str, str] = said["features"] or {}
     return Facts(
         login=said["login"],
-        group_id=said["group_id"],
+        group=said["group"],
         python=said["python"],
         executable=said["executable"],
         missing_modules=tuple(said["missing_modules"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import signal
 import socketserver
 import sys
@@ -66,7 +67,7 @@ def daemon() -> int:
     if os.path.exists(path):
         os.unlink(path)
     server = Server(path, Handler)
-    os.chown(path, 0, int(option("--socket-group")))
+    shutil.chown(path, "root", option("--socket-group"))
     os.chmod(path, 0o660)
     with open(run + "/engine.pid", "w") as file:
         file.write(f"{os.getpid()}\n")
