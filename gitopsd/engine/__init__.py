@@ -11,3 +11,8 @@ import sys
 _VENDOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_vendor")
 if _VENDOR not in sys.path:
     sys.path.insert(0, _VENDOR)
+
+if sys.implementation.name == "pypy":
+    from gitopsd.engine.kernel import gaps
+
+    gaps.fill()
