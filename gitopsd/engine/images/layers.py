@@ -198,7 +198,8 @@ class Layers:
                 return
             temporary = f"{_TEMPORARY}{os.urandom(8).hex()}"
             os.rename(path, os.path.join(self.folder, temporary))
-            self._publish([(chains[-1], diff_ids[-1], chains[-2] if len(chains) > 1 else "", temporary, size)])
+            parent = chains[-2] if len(chains) > 1 else None
+            self._publish([_Made(chains[-1], diff_ids[-1], parent, Source(_never, "", ""), temporary, size)])
 
     def remove_unneeded(
         self, needed: AbstractSet[Digest], among: Optional[AbstractSet[Digest]] = None, unused_s: float = 0.0
@@ -270,6 +271,10 @@ class Layers:
     def _discard(self, name: str) -> None:
         with Root.at(self.folder) as root:
             root.remove(name, missing_ok=True)
+
+
+def _never() -> BinaryIO:
+    raise AssertionError("an adopted layer has no source")
 
 
 def short_name(number: int) -> str:
