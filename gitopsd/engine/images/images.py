@@ -11,12 +11,13 @@ All methods block and are safe in threads. Errors are ApiErrors in Docker's word
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TypeVar, cast
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.content.blobs import BlobMissing, Blobs, DigestMismatch, Lease
@@ -53,7 +54,22 @@ from gitopsd.oci.manifest import (
 from gitopsd.oci.platform import normalise
 from gitopsd.oci.reference import InvalidReference, Reference, parse_reference
 
-_HEX = re.compile(r"[0-9a-f]{1,64}")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def says_when_full(method: Method) -> Method:
+    """A full disk is an answer in Docker's words; what came meanwhile has been removed by whoever wrote it."""
+
+    @functools.wraps(method)
+    def called(*arguments: Any, **named: Any) -> Any:
+        try:
+            return method(*arguments, **named)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ApiError(500, f"{method.__name__}: no space left on device") from None
+            raise
+
+    return cast("Method", called)
 
 
 @dataclass(frozen=True)
@@ -190,6 +206,7 @@ class Images:
 
     # coming in and going out
 
+    @says_when_full
     def pull(self, name: str, tell: Tell, tag: str = "", platform: str = "", credentials: Optional[Credentials] = None) -> Image:
         """Fetch, unpack and name an image. Messages of Docker's stream go to `tell`; ApiError is not among them."""
         reference = naming.reference(name, tag)
@@ -229,6 +246,7 @@ class Images:
         """A descriptor of an unnamed file on the store's file system, for an archive that is uploaded; the caller closes it."""
         return os.open(self._partial, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
 
+    @says_when_full
     def load(self, descriptor: int, tell: Tell, platform: str = "") -> list[Image]:
         """Take the images of an archive (`docker save`, OCI layout, compressed or not): a regular file from its beginning."""
         wanted = naming.platform(platform) or self.platform
@@ -278,6 +296,7 @@ class Images:
         """Take a blob from byte `offset` on, which must be where its partial ends (409 `offset-differs` says where)."""
         return BlobWriter(self.blobs, naming.digest(digest), offset, None if size < 0 else size)
 
+    @says_when_full
     def register(self, manifest: str, references: Sequence[str]) -> Image:
         """Make an image of blobs that are here: check, unpack, name. ApiError 409 `blobs-missing` says which are not."""
         digest = naming.digest(manifest)
@@ -304,6 +323,7 @@ class Images:
 
     # for the builder
 
+    @says_when_full
     def add_layer(self, below: Sequence[Digest], upper: str, epoch: Optional[int], lease: Lease) -> tuple[Digest, Descriptor]:
         """Make a layer of an overlay's upper folder, above the layers with these diff ids, which are unpacked.
 
@@ -330,6 +350,7 @@ class Images:
         with self.layer_store.hold(diff_ids):
             self.layer_store.unpack(diff_ids, [self._source(blob) for blob in blobs])
 
+    @says_when_full
     def commit(
         self, config: Mapping[str, Any] | bytes, layers: Sequence[Descriptor], names: Sequence[str], lease: Lease
     ) -> Image:

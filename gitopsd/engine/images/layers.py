@@ -58,7 +58,7 @@ class _Made:
     chain: Digest
     diff_id: Digest
     parent: Optional[Digest]
-    source: Source
+    source: Optional[Source]
     temporary: str
     size: int = 0
     implied: Sequence[str] = ()
@@ -143,7 +143,7 @@ class Layers:
     def _make(self, wanted: list[_Made], chains: Sequence[Digest], told: Told) -> None:
         """Unpack side by side, then publish what is whole from the bottom up to the first that failed, whose error is raised."""
         with ThreadPoolExecutor(min(len(wanted), _AT_ONCE)) as pool:
-            unpacking = [pool.submit(self._unpack_one, made, told) for made in wanted]
+            unpacking = [pool.submit(self._unpack_one, made, made.source, told) for made in wanted if made.source]
         failures = [done.exception() for done in unpacking]
         count = next((at for at, failure in enumerate(failures) if failure), len(wanted))
         whole = wanted[:count]
@@ -163,19 +163,19 @@ class Layers:
             for made in wanted[count:]:
                 self._discard(made.temporary)
         for made in whole:
-            told(made.source.name, "Pull complete")
+            told(made.source.name if made.source else "", "Pull complete")
         if count < len(wanted):
             failure = failures[count]
             assert failure is not None
             raise failure
 
-    def _unpack_one(self, made: _Made, told: Told) -> None:
-        told(made.source.name, "Extracting")
+    def _unpack_one(self, made: _Made, source: Source, told: Told) -> None:
+        told(source.name, "Extracting")
         path = os.path.join(self.folder, made.temporary)
         os.mkdir(path, 0o755)
         os.chmod(path, 0o755)  # noqa: S103  the root of a container's root, whatever our umask; the data root is closed
-        with made.source.open() as blob:
-            arguments = {"compression": made.source.compression, "diff_id": made.diff_id}
+        with source.open() as blob:
+            arguments = {"compression": source.compression, "diff_id": made.diff_id}
             done = self._run(JOB, arguments, [made.temporary], [blob.fileno()])
         made.size, made.implied = int(done["size_bytes"]), done["implied"]
 
@@ -199,7 +199,7 @@ class Layers:
             temporary = f"{_TEMPORARY}{os.urandom(8).hex()}"
             os.rename(path, os.path.join(self.folder, temporary))
             parent = chains[-2] if len(chains) > 1 else None
-            self._publish([_Made(chains[-1], diff_ids[-1], parent, Source(_never, "", ""), temporary, size)])
+            self._publish([_Made(chains[-1], diff_ids[-1], parent, None, temporary, size)])
 
     def remove_unneeded(
         self, needed: AbstractSet[Digest], among: Optional[AbstractSet[Digest]] = None, unused_s: float = 0.0
@@ -271,10 +271,6 @@ class Layers:
     def _discard(self, name: str) -> None:
         with Root.at(self.folder) as root:
             root.remove(name, missing_ok=True)
-
-
-def _never() -> BinaryIO:
-    raise AssertionError("an adopted layer has no source")
 
 
 def short_name(number: int) -> str:

@@ -5,6 +5,7 @@ In: bytes from an offset on.  Out: the blob; or what is wrong, in the words of d
 
 from __future__ import annotations
 
+import errno
 from typing import Optional
 
 from gitopsd.dockerapi.errors import ApiError
@@ -38,6 +39,10 @@ class BlobWriter:
                 self._ingest.write(data)
             except DigestMismatch as error:
                 raise ApiError(400, f"put blob: {error}", "digest-mismatch") from None
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise ApiError(500, f"put blob {self._digest}: no space left on device") from None
+                raise
 
     def commit(self) -> None:
         """It is whole; ApiError 400 `digest-mismatch` if it is not, or another."""

@@ -26,6 +26,7 @@ from gitopsd.engine.paths.resolve import open_in_root
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 # How deep removal goes before it moves a folder up instead: a tree may be deeper than we may have files open.
 _DEEPEST = 64
+_MOST_TRIES = 200
 
 
 @dataclass(frozen=True)
@@ -221,21 +222,30 @@ def clear(folder: int, name: str) -> None:
 
 
 def remove_tree(folder: int, name: str) -> None:
-    """Remove `name` in an open folder, with all below if it is a directory. Never follows a link; any depth."""
+    """Remove `name` in an open folder, with all below if it is a directory. Never follows a link; any depth.
+
+    Somebody who is still writing into it is outrun for a while (a worker whose daemon was killed lives a moment longer).
+    """
     try:
         os.unlink(name, dir_fd=folder)
         return
     except IsADirectoryError:
         pass
     deep: list[str] = [name]
+    tries = 0
     while deep:
         top = deep[-1]
         moved = _empty_to_depth(folder, top, f".gone-{os.getpid()}-{len(deep)}", _DEEPEST)
         if moved:
             deep.append(moved)
-        else:
+            continue
+        try:
             os.rmdir(top, dir_fd=folder)
             deep.pop()
+        except OSError as error:
+            tries += 1
+            if error.errno != errno.ENOTEMPTY or tries > _MOST_TRIES:
+                raise
 
 
 def _empty_to_depth(folder: int, name: str, spare: str, depth: int, top: Optional[int] = None) -> Optional[str]:
@@ -257,7 +267,11 @@ def _empty_to_depth(folder: int, name: str, spare: str, depth: int, top: Optiona
             moved = _empty_to_depth(here, entry, spare, depth - 1, top)
             if moved:
                 return moved
-            os.rmdir(entry, dir_fd=here)
+            try:
+                os.rmdir(entry, dir_fd=here)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # something came in meanwhile: the next pass takes it
+                    raise
     finally:
         os.close(here)
     return None

@@ -604,6 +604,34 @@ def test_an_overlay_of_the_layers_shows_the_image_and_its_changes_become_a_layer
     assert diff_id == blob.digest
 
 
+@pytest.mark.host
+def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    from gitopsd.engine.kernel.mount import mount, unmount
+
+    (tmp_path / "small").mkdir()
+    mount("tmpfs", str(tmp_path / "small"), "tmpfs", 0, "size=3m")
+    try:
+        images = images_at(tmp_path / "small/data")
+        load(images, a_docker_archive(tmp_path / "a.tar", ["a:1"]))
+        for size in (2_900_000, 1_600_000):  # the blob does not fit; the blob fits, and not its layer beside it
+            with pytest.raises(ApiError, match="no space left on device") as caught:
+                load(images, a_docker_archive(tmp_path / "b.tar", ["b:1"], layers=[a_tar({"b": os.urandom(size)})]))
+            assert caught.value.status == 500
+            for digest in images.blobs:
+                os.utime(images.blobs.path(digest), (1, 1))
+            images.collect()
+        assert (len(images.list()), sorted(os.listdir(images.layer_store.folder))) == (1, ["1", "2"])
+        load(images, a_docker_archive(tmp_path / "c.tar", ["c:1"], layers=[a_tar({"c": b"c"})]))
+        writer = images.begin_blob(Digest.of(b"x"))
+        with pytest.raises(ApiError, match="no space left on device"):
+            writer.write(bytes(4_000_000))
+        writer.close()
+        assert os.listdir(tmp_path / "small/data/blobs/partial") == []
+        images.remove("a:1")
+    finally:
+        unmount(str(tmp_path / "small"))
+
+
 def test_many_threads_load_images_that_share_layers(images: Images, tmp_path: Path) -> None:
     archives = [
         a_docker_archive(tmp_path / f"{number}.tar", [f"a:{number}"], layers=[*LAYERS, a_tar({f"f{number % 3}": b"x"})])

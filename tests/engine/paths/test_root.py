@@ -181,6 +181,26 @@ def test_a_tree_deeper_than_any_limit_is_removed(tmp_path: Path) -> None:
     os.close(top)
 
 
+def test_a_tree_that_somebody_still_writes_into_is_removed(root: Root, tmp_path: Path) -> None:
+    os.makedirs(tmp_path / "root/busy/inner")
+    started = threading.Event()
+
+    def write() -> None:
+        for number in range(20_000):
+            try:
+                (tmp_path / f"root/busy/inner/{number}").touch()
+            except FileNotFoundError:
+                return
+            started.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    started.wait()
+    root.remove("busy")
+    writer.join()
+    assert os.listdir(root.descriptor) == ["a"]
+
+
 def test_a_walk_meets_links_and_does_not_follow_them(root: Root, tmp_path: Path) -> None:
     root.symlink("..", "up")
     root.symlink(str(tmp_path), "z")

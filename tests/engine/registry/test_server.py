@@ -333,6 +333,34 @@ def test_collecting_keeps_what_repositories_have_and_removes_the_rest(tmp_path: 
             assert ask(address, "GET", f"/v2/a/blobs/{blob['digest']}").status == 200
 
 
+def test_a_collection_does_not_run_into_a_push(tmp_path: Path) -> None:
+    """Blobs that were just pushed, or relied on, stay; what no manifest names and nobody asked for goes."""
+    registry = Registry(str(tmp_path))
+    with our_registry(tmp_path) as address:
+        shared = a_manifest(address, "r0")
+        put(address, "r0", "v1", shared)
+        stop = threading.Event()
+
+        def collect() -> None:
+            while not stop.is_set():
+                registry.collect(grace_s=1.0)
+
+        thread = threading.Thread(target=collect)
+        thread.start()
+        try:
+            for number in range(60):
+                data = a_manifest(address, f"r{number % 4}", b"%d" % number)
+                assert put(address, f"r{number % 4}", f"v{number}", data).status == 201
+                assert put(address, "r0", "again", shared).status == 201
+        finally:
+            stop.set()
+            thread.join()
+        for number in range(60):
+            found = ask(address, "GET", f"/v2/r{number % 4}/manifests/v{number}").json
+            for blob in (found["config"], *found["layers"]):
+                assert ask(address, "HEAD", f"/v2/r{number % 4}/blobs/{blob['digest']}").status == 200
+
+
 def test_many_clients_push_the_same_image_at_once(registry: str) -> None:
     failures: list[BaseException] = []
 
