@@ -143,16 +143,13 @@ def _wait_for(api: EngineApi, link: Link, place: Place, wait_s: float) -> None:
             api.ping()
         except GitopsdError as error:
             if time.monotonic() > deadline:
-                log = "journalctl -u gitopsd-engine" if _has_unit(link, place) else place.log_path
+                lines: list[str] = _install(link, "log", _settings(place))["lines"]
                 message = f"the engine does not answer after {wait_s:g} s: {error.message}"
-                raise GitopsdError("engine-not-up", message, Where(host=link.name), f"on the host: {log}", "retry") from error
+                hint = "its last words: " + (" | ".join(lines[-3:]) or "none")
+                raise GitopsdError("engine-not-up", message, Where(host=link.name), hint, "retry") from error
             time.sleep(0.05)
         else:
             return
-
-
-def _has_unit(link: Link, place: Place) -> bool:
-    return bool(_install(link, "status", _settings(place))["unit"])
 
 
 def _settings(place: Place) -> dict[str, Any]:

@@ -28,13 +28,20 @@ def status(settings: "dict[str, Any]") -> "dict[str, Any]":
     folder = os.path.join(settings["data_root"], "engine")
     names = os.listdir(folder) if os.path.isdir(folder) else []
     pid, words = running(settings)
-    unit = read(settings["unit_path"]) if os.path.isdir("/run/systemd/system") else None
-    return {
-        "packages": sorted(name[:-4] for name in names if name.endswith(".pyz")),
-        "pid": pid,
-        "command": words,
-        "unit": unit,
-    }
+    return {"packages": sorted(name[:-4] for name in names if name.endswith(".pyz")), "pid": pid, "command": words}
+
+
+def log(settings: "dict[str, Any]") -> "dict[str, Any]":
+    """The last lines that the daemon wrote, for somebody who asks why it does not run."""
+    if os.path.isdir("/run/systemd/system"):
+        name = os.path.basename(settings["unit_path"])
+        command = ["journalctl", "--unit", name, "--lines", "20", "--output", "cat", "--no-pager"]
+        text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout.decode(
+            errors="replace"
+        )
+    else:
+        text = read(settings["log_path"])
+    return {"lines": [line for line in text.splitlines() if line.strip()][-20:]}
 
 
 def put(settings: "dict[str, Any]") -> "dict[str, Any]":
@@ -237,7 +244,7 @@ def must(*argv: str) -> None:
 
 if __name__ == "__main__":
     try:
-        verbs = {"status": status, "put": put, "start": start, "stop": stop, "remove": remove}
+        verbs = {"status": status, "put": put, "start": start, "stop": stop, "remove": remove, "log": log}
         print(json.dumps(verbs[sys.argv[1]](json.loads(sys.argv[2]))))
     except (OSError, ValueError, zlib.error) as problem:
         sys.exit(str(problem))

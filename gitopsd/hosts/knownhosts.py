@@ -147,7 +147,7 @@ def check(shown: HostKey, trust: Trust, host: str, address: str, port: int) -> N
     where = Where(host=host)
     shows = f"{address} port {port} shows the {shown.kind} key {shown.fingerprint}"
     compare = f"ssh-keygen -lf /etc/ssh/ssh_host_{shown.kind.removeprefix('ssh-').split('-')[0]}_key.pub"
-    add = f"compare on the host with: {compare}, then add to the host in the fleet file: host_keys: [{shown}]"
+    add = f"compare on the host with: {compare}, then add to the host in the fleet file: host_key: {shown}"
     revoked = next((key for key in trust.revoked if key.blob == shown.blob), None)
     if revoked is not None:
         raise GitopsdError("host-key-revoked", f"{shows}, which {revoked.source} revokes", where)

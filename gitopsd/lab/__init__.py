@@ -4,6 +4,6 @@ A lab host has namespaces of its own (network, mount, pid, uts, ipc, cgroup), an
 sshd, and nothing of Docker. `up` makes a few of them on a bridge, `down` takes every trace of them away.
 """
 
-from gitopsd.lab.lab import Lab, LabHost, down, execute, join_argv, read, reset, up
+from gitopsd.lab.lab import ENVIRONMENT, Lab, LabHost, down, execute, join_argv, read, reset, up
 
-__all__ = ["Lab", "LabHost", "down", "execute", "join_argv", "read", "reset", "up"]
+__all__ = ["ENVIRONMENT", "Lab", "LabHost", "down", "execute", "join_argv", "read", "reset", "up"]

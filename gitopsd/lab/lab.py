@@ -32,6 +32,8 @@ from gitopsd.model.errors import GitopsdError, Where
 
 PROGRAMS = {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux", "mount": "mount", "ssh-keygen": "openssh-client",
             "/usr/sbin/sshd": "openssh-server", "sudo": "sudo"}  # fmt: skip
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+"""What a command on a host finds, instead of this machine's."""
 _BOOT_S = 30.0
 _HERE = Path(__file__).parent
 
@@ -162,8 +164,7 @@ def execute(
     lab: Lab, name: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command as root in a host, without SSH, and wait for it."""
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-    return subprocess.run(join_argv(lab, name, argv), input=stdin, capture_output=True, timeout=timeout_s, env=environment)
+    return subprocess.run(join_argv(lab, name, argv), input=stdin, capture_output=True, timeout=timeout_s, env=ENVIRONMENT)
 
 
 def _boot(state_dir: Path, record: dict[str, Any], number: int, names: dict[str, str]) -> None:

@@ -138,11 +138,11 @@ def test_removal_leaves_nothing_but_asks_first_where_there_is_data(link: SshLink
     remove(link)
 
 
-def test_an_engine_that_does_not_start_is_said_with_where_to_look(link: SshLink) -> None:
-    broken = pack({"__main__.py": b"raise SystemExit('no')"})
+def test_an_engine_that_does_not_start_is_said_with_its_last_words(link: SshLink) -> None:
+    broken = pack({"__main__.py": b"raise SystemExit('this is why')"})
     with pytest.raises(GitopsdError, match="the engine does not answer after 1 s") as caught:
         bootstrap(link, engine=broken, wait_s=1)
-    assert (caught.value.code, caught.value.hint) == ("engine-not-up", "on the host: /var/log/gitopsd-engine.log")
+    assert (caught.value.code, caught.value.hint) == ("engine-not-up", "its last words: this is why")
 
 
 def test_an_engine_that_was_cut_short_on_its_way_is_not_installed(link: SshLink) -> None:

@@ -83,7 +83,7 @@ def test_an_unknown_key_is_not_accepted_and_what_to_add_is_said() -> None:
     with pytest.raises(GitopsdError) as caught:
         check(ONE, Trust((), sources=("/home/x/.ssh/known_hosts",)), "web", "a", 22)
     assert caught.value.code == "host-key-unknown"
-    assert f"host_keys: [{ONE}]" in (caught.value.hint or "")
+    assert f"host_key: {ONE}" in (caught.value.hint or "")
     assert "/home/x/.ssh/known_hosts does not know it" in caught.value.message
 
 

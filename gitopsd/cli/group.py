@@ -1,0 +1,49 @@
+"""The group of all commands, and how they end.
+
+Rule: `gitopsd --help` imports no command (it must answer within 150 ms), so what a command is for stands here, beside its file. An error
+that a person can do something about is printed as it reads and ends with 1; anything else is a fault of ours and shows its trace.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from gitopsd import __version__
+from gitopsd.model.errors import Errors, GitopsdError
+
+COMMANDS = {
+    "engine": "The container engine: as one file, and on this machine.",
+    "lab": "Linux hosts on this machine, to try things on.",
+}
+"""Name and what for; `gitopsd/cli/<name>.py` has the command as `command`."""
+
+
+class Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"gitopsd.cli.{cmd_name.replace('-', '_')}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gitopsd")
+def gitopsd() -> None:
+    """Push to Git; every Linux host you can SSH into converges."""
+
+
+def run() -> None:
+    try:
+        gitopsd()
+    except (GitopsdError, Errors) as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
