@@ -19,6 +19,8 @@ from typing import Any, Optional
 
 from gitopsd import __version__
 from gitopsd.dockerapi.errors import ApiError
+from gitopsd.engine.api import build as build_api
+from gitopsd.engine.api import buildrun
 from gitopsd.engine.api import containers as containers_api
 from gitopsd.engine.api import gitopsd as gitopsd_api
 from gitopsd.engine.api import images as images_api
@@ -27,6 +29,7 @@ from gitopsd.engine.api import system as system_api
 from gitopsd.engine.api import volumes as volumes_api
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, Router
+from gitopsd.engine.builder.build import Builder
 from gitopsd.engine.daemon import adopt
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.container import Container
@@ -63,6 +66,7 @@ ROUTES: list[Route] = [
     *system_api.ROUTES,
     *containers_api.ROUTES,
     *images_api.ROUTES,
+    *build_api.ROUTES,
     *networks_api.ROUTES,
     *volumes_api.ROUTES,
     *gitopsd_api.ROUTES,
@@ -201,7 +205,7 @@ async def _serve(options: argparse.Namespace) -> None:
     await adopt.start_wanted(engine.lifecycle, engine.containers.all())
     _log.info("gitopsd-engine %s, instance %s, data root %s", __version__, root.instance, root.path)
     notify("READY=1")
-    collecting = asyncio.ensure_future(_collect(engine.images))
+    collecting = asyncio.ensure_future(_collect(engine))
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
@@ -212,12 +216,12 @@ async def _serve(options: argparse.Namespace) -> None:
     launcher.close()
 
 
-async def _collect(images: Images) -> None:
-    """Every hour: remove the blobs and layers that nobody needs, of the registry on this data root too."""
+async def _collect(engine: Engine) -> None:
+    """Every hour: remove the blobs and layers that nobody needs, of the registry and the builder on this data root too."""
     while True:
         await asyncio.sleep(_COLLECT_EVERY_S)
         try:
-            collected = await asyncio.to_thread(images.collect)
+            collected = await asyncio.to_thread(engine.images.collect, [engine.builder.cache])
             if collected.removed:
                 _log.info("collected %d blobs, %d bytes", len(collected.removed), collected.freed_bytes)
         except Exception:  # noqa: BLE001  the next hour tries again
@@ -234,6 +238,7 @@ async def take_over(engine: Engine) -> None:
     await adopt.adopt(engine.lifecycle, engine.store, engine.cgroups, engine.exec_root, engine.containers.all())
     await engine.connections.start()
     await finish_broken_off(engine.containers, engine.lifecycle, engine.connections)
+    await buildrun.remove_leftovers(engine.containers)
 
 
 def prepare_exec_root(path: str) -> None:
@@ -274,6 +279,9 @@ def build(root: DataRoot, exec_root: str, launcher: Launcher, options: argparse.
     health = HealthChecks(execs, health_changed)
     lifecycle = Lifecycle(data_root, exec_root, store, launcher, cgroups, connections, mounts, health, changes)
     containers = Containers(store, lifecycle, connections, images, volumes, execs, changes)
+    logs = LogWatch()
+    runner = buildrun.ContainerRunner(containers, lifecycle, store, logs)
+    builder = Builder(os.path.join(data_root, "builder"), images, runner, run_worker, lambda: time.time_ns() // 1_000_000_000)
     return Engine(
         version=__version__,
         instance=root.instance,
@@ -282,13 +290,14 @@ def build(root: DataRoot, exec_root: str, launcher: Launcher, options: argparse.
         identity=identity,
         cgroups=cgroups,
         images=images,
+        builder=builder,
         networks=networks,
         connections=connections,
         containers=containers,
         lifecycle=lifecycle,
         store=store,
         execs=execs,
-        logs=LogWatch(),
+        logs=logs,
         leases=Leases(data_root, changes),
         volumes=volumes,
         changes=changes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gitopsd.engine.builder.build import Builder
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.containers import Containers
 from gitopsd.engine.daemon.execs import Execs
@@ -28,6 +29,7 @@ class Engine:
     identity: Identity
     cgroups: Cgroups
     images: Images
+    builder: Builder
     networks: Networks
     connections: Connections
     containers: Containers

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import AsyncIterator
-from typing import Any, Callable, Union
+from typing import Any, Callable, Optional, Union
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.http.server import Response
@@ -21,8 +21,8 @@ Tell = Callable[["dict[str, Any]"], None]
 _END = object()
 
 
-async def json_lines(work: Callable[[Tell], object], status: int = 200) -> Response:
-    """Run `work(tell)` in a thread and stream what it tells. ApiError before it has told anything."""
+async def json_lines(work: Callable[[Tell], object], status: int = 200, gone: Optional[threading.Event] = None) -> Response:
+    """Run `work(tell)` in a thread and stream what it tells. ApiError before it has told anything. `gone` is set when nobody listens any more."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Union[dict[str, Any], ApiError, object]] = asyncio.Queue()
 
@@ -46,14 +46,24 @@ async def json_lines(work: Callable[[Tell], object], status: int = 200) -> Respo
 
     async def body() -> AsyncIterator[bytes]:
         item = first
-        while item is not _END:
-            if isinstance(item, ApiError):
-                yield _line({"errorDetail": {"message": item.message}, "error": item.message})
-                return
-            yield _line(item)
-            item = await queue.get()
+        try:
+            while item is not _END:
+                if isinstance(item, ApiError):
+                    yield _line({"errorDetail": _detail(item), "error": item.message})
+                    return
+                yield _line(item)
+                item = await queue.get()
+        finally:
+            if gone is not None:
+                gone.set()
 
     return Response(status, body(), {"Content-Type": "application/json"})
+
+
+def _detail(error: ApiError) -> dict[str, Any]:
+    """`code` is the exit code of a command, where one failed."""
+    code: Any = error.fields.get("exit_code")
+    return {"message": error.message} if code is None else {"code": code, "message": error.message}
 
 
 def _line(item: object) -> bytes:

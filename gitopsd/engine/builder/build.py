@@ -126,14 +126,6 @@ class Builder:
         return images.add_image(layers, document, options.tags)
 
 
-def error_event(error: BuildError) -> dict[str, Any]:
-    """What the stream ends with when a build fails."""
-    detail: dict[str, Any] = {"message": error.message}
-    if error.code is not None:
-        detail["code"] = error.code
-    return {"errorDetail": detail, "error": error.message}
-
-
 def _say_unused(planned: Plan, options: BuildOptions, emit: Emit) -> None:
     used = {name for meaning in planned.meanings.values() for name in meaning.used}
     used.update(name for arg in planned.dockerfile.args for name, _ in arg.items)

@@ -16,6 +16,8 @@ from typing import Any, Optional
 
 from gitopsd.engine.paths.root import Root
 
+AS_MADE = (stat.S_IFDIR | 0o755, 0, 0)
+"""How the runtime makes a folder on the way to a place to mount on."""
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -48,14 +50,15 @@ def _remove_if_empty(upper: Root, path: str) -> bool:
 
 
 def _remove_unchanged(upper: Root, lower: Sequence[Root], path: str) -> None:
-    """A folder that came up from below only because something was made in it: empty again, and but for its time as it is below."""
+    """A folder that came up from below, or was made, only so that something could be made in it: empty again, and otherwise as it was."""
     while path:
         below = _below(lower, path)
         try:
             with _above(upper, path) as folder:
                 name = posixpath.basename(path)
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if below is None or _looks(found) != _looks(below) or _is_opaque(folder, name):
+                looked = AS_MADE if below is None else _looks(below)
+                if _looks(found) != looked or _is_opaque(folder, name):
                     return
                 os.rmdir(name, dir_fd=folder)
         except OSError:

@@ -46,6 +46,15 @@ class ImageSource(Protocol):
         ...
 
 
+class _NoImage:
+    """What stands for the image of a container that is made of layers."""
+
+    id = digest = ""
+
+    def __init__(self) -> None:
+        self.config: Json = {}
+
+
 class Containers:
     def __init__(
         self,
@@ -114,8 +123,11 @@ class Containers:
 
     # changing
 
-    async def create(self, body: Json, name: str) -> tuple[Container, list[str]]:
-        """Make a container; it and the warnings for the caller. Durable when it returns; ApiError leaves nothing behind but volumes."""
+    async def create(self, body: Json, name: str, layers: Optional[list[str]] = None) -> tuple[Container, list[str]]:
+        """Make a container; it and the warnings for the caller. Durable when it returns; ApiError leaves nothing behind but volumes.
+
+        With `layers` it is made of these, and the image that the body names is looked up by nobody: a step of a build.
+        """
         config, host, endpoints = create.read(body)
         self._lifecycle.warm()
         if name and not create.NAME.fullmatch(name.lstrip("/")):
@@ -126,7 +138,7 @@ class Containers:
             raise ApiError(400, f"invalid CapAdd or CapDrop: {error}") from None
         if config["StopSignal"]:
             signal_number(config["StopSignal"])
-        image = self._images.find(config["Image"])
+        image = self._images.find(config["Image"]) if layers is None else _NoImage()
         merged = spec.merge_config(config, image.config)
         identity = self._new_id()
         merged["Hostname"] = config["Hostname"] or ("" if host["NetworkMode"] == "host" else identity[:12])
@@ -145,7 +157,7 @@ class Containers:
                 "generation": 1,
                 "create": body,
                 "image": {"id": image.id, "digest": image.digest, "reference": config["Image"]},
-                "layers": await asyncio.to_thread(self._images.layers, image.digest),
+                "layers": await asyncio.to_thread(self._images.layers, image.digest) if layers is None else layers,
                 "config": merged,
                 "host_config": host,
                 "networks": networks,
