@@ -1,4 +1,4 @@
-"""Addresses of interfaces, and routes, IPv4.  [pure]
+"""Addresses of interfaces, neighbours and routes, IPv4.  [pure]
 
 In: addresses as text.  Out: requests for a ROUTE socket, and `Address` and `Route` values from its replies.
 """
@@ -16,11 +16,14 @@ from gitopsd.engine.kernel.netlink.messages import Message, Request
 
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+NEWNEIGH = 28
 LOCAL_TABLE = 255
 
 _IFADDR = struct.Struct("=BBBBI")
+_NDMSG = struct.Struct("=BxHiHBB")
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_NEIGHBOUR, _LINK_ADDRESS, _REACHABLE = 1, 2, 0x02
 _DST, _OIF, _GATEWAY, _TABLE = 1, 4, 5, 15
 _MAIN_TABLE, _BOOT, _UNIVERSE, _LINK_SCOPE, _UNICAST = 254, 3, 0, 253, 1
 _ROUTE_KINDS = {1, 2, 6, 7, 8}  # unicast, local, blackhole, unreachable, prohibit: the rest claims no addresses
@@ -61,6 +64,13 @@ def read_address(message: Message) -> Address:
     _, prefix, _, _, index = _IFADDR.unpack_from(message.body)
     found = attributes.parse(message.body[_IFADDR.size :])
     return Address(index, socket.inet_ntoa(found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]), prefix)
+
+
+def set_neighbour(index: int, address: str, mac: str) -> Request:
+    """Who has an address, as if it had just answered; packets that wait for the answer go out."""
+    tree: Tree = ((_NEIGHBOUR, socket.inet_aton(address)), (_LINK_ADDRESS, bytes.fromhex(mac.replace(":", ""))))
+    body = _NDMSG.pack(socket.AF_INET, 0, index, _REACHABLE, 0, 0) + attributes.encode(tree)
+    return Request(NEWNEIGH, messages.CREATE | messages.REPLACE, body, f"set neighbour {address}")
 
 
 def set_default_route(index: int, gateway: str) -> Request:

@@ -44,7 +44,7 @@ class Link:
 
 
 def create_bridge(name: str, mac: str, mtu: int) -> Request:
-    """A bridge that is up, forwards at once, and keeps its address whatever joins it."""
+    """A bridge that is down, will forward at once, and keeps its address whatever joins it."""
     data: Tree = ((_FORWARD_DELAY, u32(0)), (_STP, u32(0)))
     tree: Tree = (
         (_NAME, text(name)),
@@ -52,7 +52,7 @@ def create_bridge(name: str, mac: str, mtu: int) -> Request:
         (_MTU, u32(mtu)),
         (_INFO, ((_INFO_KIND, text("bridge")), (_INFO_DATA, data))),
     )
-    return _change(NEWLINK, messages.CREATE | messages.EXCL, tree, f"create bridge {name}", flags=UP)
+    return _change(NEWLINK, messages.CREATE | messages.EXCL, tree, f"create bridge {name}")
 
 
 def create_veth(name: str, master: int, peer: str, peer_mac: str, peer_netns: int, mtu: int) -> Request:
@@ -129,6 +129,16 @@ def read(message: Message) -> Link:
         alias=attributes.read_text(found.get(_ALIAS, b"")),
         is_up=bool(flags & UP),
         is_loopback=bool(flags & LOOPBACK),
+    )
+
+
+def went_down(message: Message) -> bool:
+    """Whether an event says that somebody took an interface down, or off its bridge; not that one was made, which starts so."""
+    _, _, _, flags, changed = _IFINFO.unpack_from(message.body)
+    if changed == 0xFFFFFFFF:
+        return False
+    return bool(changed & UP and not flags & UP) or (
+        bool(flags & UP) and read(message).kind == "veth" and not read(message).master
     )
 
 

@@ -122,14 +122,16 @@ def flush_chain(family: int, table: str, chain: str) -> Request:
     return _request(DELRULE, family, 0, ((1, text(table)), (2, text(chain))), f"flush chain {table} {chain}")
 
 
-def add_rule(family: int, table: str, chain: str, rule: Rule, is_first: bool = False) -> Request:
-    """Behind the others, or before them."""
+def add_rule(family: int, table: str, chain: str, rule: Rule, before: int = 0) -> Request:
+    """Behind the others, or before the rule with this handle."""
     listed: Tree = tuple((1, _expression(expression)) for expression in rule.expressions)
     tree: Tree = ((1, text(table)), (2, text(chain)), (4, listed))
     if rule.comment:
         comment = text(rule.comment)
         tree += ((7, bytes((0, len(comment))) + comment),)
-    flags = messages.CREATE | (0 if is_first else messages.APPEND)
+    if before:
+        tree += ((6, be64(before)),)
+    flags = messages.CREATE | (0 if before else messages.APPEND)
     return _request(NEWRULE, family, flags, tree, f"add rule to {table} {chain}")
 
 
