@@ -228,6 +228,8 @@ async def serve_connection(handler: Handler, reader: asyncio.StreamReader, write
         _refuse(connection, 413, "the body is larger than this call takes")
     except (PeerGone, ConnectionError, asyncio.IncompleteReadError):
         pass
+    except asyncio.CancelledError:
+        pass  # the loop ends; raised on, 3.11's stream protocol would write a traceback for each open connection
     finally:
         writer.close()
 

@@ -310,6 +310,16 @@ def test_a_second_registry_on_the_same_data_root_is_refused(tmp_path: Path) -> N
         pass
 
 
+def test_it_ends_quietly_with_connections_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with our_registry(tmp_path) as address:
+        host, port = address.split(":")
+        kept = socket.create_connection((host, int(port)))
+        kept.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert kept.recv(12) == b"HTTP/1.1 200"
+    kept.close()
+    assert caplog.records == []
+
+
 def test_collecting_keeps_what_repositories_have_and_removes_the_rest(tmp_path: Path) -> None:
     with our_registry(tmp_path) as address:
         data = a_manifest(address, "a")
