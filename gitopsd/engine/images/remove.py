@@ -48,7 +48,7 @@ def decide(references: References, name: str, found: Digest, uses: Sequence[Use]
             return Removal(going, (), untagged)
         if needing and not force:
             user = f"container {needing[0].container[:12]} is using its referenced image {identity.short}"
-            raise ApiError(409, f"conflict: unable to remove repository reference {name!r} (must force) - {user}")
+            raise ApiError(409, f'conflict: unable to remove repository reference "{name}" (must force) - {user}')
         if needing:
             return Removal(going, (), untagged)
     else:

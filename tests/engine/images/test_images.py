@@ -266,7 +266,7 @@ def test_an_image_that_containers_use_is_kept(tmp_path: Path) -> None:
         images.remove(image.id, force=True)
     images.remove("b:1")
     with pytest.raises(
-        ApiError, match="unable to remove repository reference 'a:1' \\(must force\\) - container cccccccccccc"
+        ApiError, match='unable to remove repository reference "a:1" \\(must force\\) - container cccccccccccc'
     ) as caught:
         images.remove("a:1")
     assert caught.value.status == 409
