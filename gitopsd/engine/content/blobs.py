@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import BinaryIO, Callable, Optional, Union
 
 from gitopsd.engine.kernel.files import RENAME_NOREPLACE, renameat2
@@ -119,9 +118,7 @@ class Ingest:
     def __enter__(self) -> Ingest:  # noqa: PYI034  Self came after 3.9
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def restart(self) -> None:
@@ -364,9 +361,7 @@ class Lease:
     def __enter__(self) -> Lease:  # noqa: PYI034  Self came after 3.9
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

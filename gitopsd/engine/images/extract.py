@@ -1,10 +1,10 @@
-"""Put the entries of a tar archive into a directory, as a layer for overlay or as they are.
+"""Put the entries of a layer's archive into a directory, as overlay takes it.
 
 In: a `Reader`, a `Root` that nobody else writes to meanwhile.  Out: files in it.
 
 Rule 1: a name means a path inside the root: `..` is taken away first, links in the folders above are followed inside the root
 (as Docker and containerd do), the last component replaces what is there and is never followed.
-Rule 2: of a layer, `.wh.` names are whiteouts for what lies below, and never files.
+Rule 2: `.wh.` names are whiteouts for what lies below, and never files.
 Rule 3: extended attributes that mean something to overlay or to the host's kernel do not come from an archive.
 
 Specification: image-spec, layer.md; kernel, Documentation/filesystems/overlayfs.rst. CVE-2014-9357, CVE-2026-17106 end here.
@@ -48,8 +48,8 @@ class Extracted:
 class Extractor:
     """Extracts one archive. `implied` are the folders that it uses without bringing them (see `take_looks`)."""
 
-    def __init__(self, root: Root, is_layer: bool = True) -> None:
-        self._root, self._is_layer = root, is_layer
+    def __init__(self, root: Root) -> None:
+        self._root = root
         self.implied: list[str] = []
         self._folders: dict[str, int] = {}
         self._times: dict[str, int] = {}
@@ -79,7 +79,7 @@ class Extractor:
             self._forget_folders()
         path = clean(entry.name)
         above, _, name = path.rpartition("/")
-        if self._is_layer and WHITEOUT in path:
+        if WHITEOUT in path:
             if name != OPAQUE and any(part.startswith(_META) for part in path.split("/")):
                 return  # what aufs kept for itself
             if any(part.startswith(WHITEOUT) for part in above.split("/")):
@@ -153,7 +153,7 @@ class Extractor:
     def _link(self, folder: int, name: str, path: str, entry: Entry) -> None:
         target = clean(entry.target)
         above, _, target_name = target.rpartition("/")
-        if (self._is_layer and target_name.startswith(WHITEOUT)) or target in self._whiteouts:
+        if target_name.startswith(WHITEOUT) or target in self._whiteouts:
             raise BadArchive(f"entry {entry.name[:200]!r} links to a whiteout")
         try:
             source = self._root.open(above, os.O_PATH | os.O_DIRECTORY)

@@ -18,7 +18,6 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Callable, Optional
 
 from gitopsd.engine.paths.resolve import open_in_root
@@ -54,9 +53,7 @@ class Root:
     def __enter__(self) -> Root:  # noqa: PYI034  Self came after 3.9
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

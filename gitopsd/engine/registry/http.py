@@ -16,7 +16,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import Optional, Union
 from urllib.parse import urljoin, urlsplit
 
@@ -105,9 +104,7 @@ class Answer:
     def __enter__(self) -> Answer:  # noqa: PYI034  Self came after 3.9
         return self
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
