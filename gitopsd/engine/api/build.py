@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from typing import Any
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.api.engine import Engine
@@ -35,8 +36,8 @@ async def build(engine: Engine, request: Request, names: dict[str, str]) -> Resp
         try:
             engine.builder.build(archive, options, tell, gone)
         except BuildError as error:
-            fields = {} if error.code is None else {"exit_code": error.code}
-            raise ApiError(error.status, error.message, **fields) from None
+            fields: dict[str, Any] = {} if error.code is None else {"exit_code": error.code}
+            raise ApiError(error.status, error.message, None, **fields) from None
         finally:
             os.close(archive)
 

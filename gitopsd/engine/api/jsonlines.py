@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Callable, Optional, Union
 
 from gitopsd.dockerapi.errors import ApiError
@@ -17,7 +17,7 @@ from gitopsd.engine.http.server import Response
 
 _log = logging.getLogger(__name__)
 
-Tell = Callable[["dict[str, Any]"], None]
+Tell = Callable[[Mapping[str, Any]], None]
 _END = object()
 
 

@@ -45,7 +45,10 @@ class Connections:
             network = self.networks.find(_real_name(name))
             if network.name in planned:
                 continue
-            given = next((endpoint for key, endpoint in endpoints.items() if self.networks.find(_real_name(key)).id == network.id), {})
+            given: Json = {}
+            for key, endpoint in endpoints.items():
+                if self.networks.find(_real_name(key)).id == network.id:
+                    given = endpoint
             aliases = texts(given, "Aliases")
             if aliases and network.is_predefined:
                 raise ApiError(
