@@ -18,6 +18,7 @@ from gitopsd.hosts.engineapi import EngineApi, Held
 from gitopsd.hosts.enginehttp import EngineError
 from gitopsd.model.desired import DesiredContainer, ImageChoice
 from gitopsd.model.errors import GitopsdError, Where
+from gitopsd.model.outcome import Images
 from gitopsd.model.plan import Step
 from gitopsd.model.stack import Attachment
 
@@ -49,9 +50,8 @@ class Calls:
     """Everything that a step needs, on any host."""
 
     fleet: str
-    images: ImageSource
-    built: Mapping[str, str]
-    """Image key to digest, of what was built."""
+    source: ImageSource
+    images: Images
     made: Made
     timing: Timing
 
@@ -66,9 +66,7 @@ class Calls:
 
     def image(self, image: ImageChoice) -> ImageChoice:
         """With its digest, if it had to be built first."""
-        if image.digest is None and image.key and image.key in self.built:
-            return ImageChoice(image.reference, self.built[image.key], image.key)
-        return image
+        return replace(image, digest=image.digest or self.images.digest(image.key))
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def _generation_now(engine: EngineApi, identity: str) -> int | None:
 
 def _send_image(calls: Calls, call: _Call) -> str | None:
     assert call.step.image is not None
-    return send_image(call.engine, calls.images, calls.image(call.step.image), call.lease, call.progress)
+    return send_image(call.engine, calls.source, calls.image(call.step.image), call.step.name, call.lease, call.progress)
 
 
 def _create_network(calls: Calls, call: _Call) -> str | None:

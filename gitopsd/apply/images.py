@@ -34,8 +34,9 @@ class Parts:
 class ImageSource(Protocol):
     """Where images come from: a registry, mirrors considered."""
 
-    def parts(self, image: ImageChoice) -> Parts:
-        """`image.digest` is known. Raises GitopsdError when nobody has it."""
+    def parts(self, image: ImageChoice, location: str) -> Parts:
+        """`image.digest` is known; `location` is `host:port/repository`, or empty for where the image's name says. Raises GitopsdError
+        when nobody has it."""
         ...
 
 
@@ -43,9 +44,11 @@ Progress = Callable[[str], None]
 """Told one clause at a time, for people."""
 
 
-def send_image(engine: EngineApi, source: ImageSource, image: ImageChoice, lease: Held | None, progress: Progress) -> str:
+def send_image(
+    engine: EngineApi, source: ImageSource, image: ImageChoice, location: str, lease: Held | None, progress: Progress
+) -> str:
     """Send what is missing, then name it. The image's id on the host."""
-    parts = source.parts(image)
+    parts = source.parts(image, location)
     missing = set(engine.blobs_missing([blob.digest for blob in parts.blobs]).digests)
     left = sum(blob.size_bytes for blob in parts.blobs if blob.digest in missing)
     if left:

@@ -27,7 +27,7 @@ from gitopsd.apply.leases import Leases
 from gitopsd.apply.undo import undo
 from gitopsd.hosts.engineapi import EngineApi
 from gitopsd.model.errors import GitopsdError, Where
-from gitopsd.model.outcome import Outcome, StepOutcome
+from gitopsd.model.outcome import Images, Outcome, StepOutcome
 from gitopsd.model.plan import Plan, Step
 
 PREPARES = ("build", "send_image")
@@ -54,18 +54,17 @@ QUIET = Watch()
 def apply(
     plan: Plan,
     engines: Callable[[str], EngineApi],
-    images: ImageSource,
-    built: Mapping[str, str],
-    failed_builds: Mapping[str, str],
+    source: ImageSource,
+    images: Images,
     holder: str,
     started_at: str,
     watch: Watch = QUIET,
     timing: Timing = DEFAULT_TIMING,
     workers: int = 16,
 ) -> Outcome:
-    """`built`: image key to digest; `failed_builds`: image key to what went wrong; `holder`: who holds the leases, for people."""
+    """`images`: what `build` made; `source`: where all images are; `holder`: who holds the leases, for people."""
     begun = time.monotonic()
-    run = _Run(plan, engines, Calls(plan.fleet, images, built, Made(), timing), failed_builds, Leases(holder), watch)
+    run = _Run(plan, engines, Calls(plan.fleet, source, images, Made(), timing), Leases(holder), watch)
     try:
         run.all(workers)
     finally:
@@ -80,14 +79,12 @@ class _Run:
         plan: Plan,
         engines: Callable[[str], EngineApi],
         calls: Calls,
-        failed_builds: Mapping[str, str],
         leases: Leases,
         watch: Watch,
     ) -> None:
         self.plan = plan
         self.engines = engines
         self.calls = calls
-        self.failed_builds = failed_builds
         self.leases = leases
         self.watch = watch
         self.outcomes: dict[int, StepOutcome] = {}
@@ -171,10 +168,11 @@ class _Run:
 
     def _built(self, step: Step) -> str:
         """`build/` has been there before: what became of it."""
-        key = step.build.key if step.build else ""
-        if key not in self.calls.built:
-            raise GitopsdError("build-failed", self.failed_builds.get(key, "it was not built"))
-        return self.calls.built[key]
+        key = step.build.key if step.build else None
+        digest = self.calls.images.digest(key)
+        if digest is None:
+            raise GitopsdError("build-failed", self.calls.images.failure(key) or "it was not built")
+        return digest
 
     def _is_back(self, step: Step) -> bool:
         """Wait for a host's engine to answer again."""

@@ -1,0 +1,5 @@
+"""Build what nobody has yet."""
+
+from gitopsd.build.build import build
+
+__all__ = ["build"]

@@ -11,6 +11,22 @@ Result = Literal["succeeded", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
+class Images:
+    """What came of a plan's builds."""
+
+    built: tuple[tuple[str, str], ...] = ()
+    """Image key to manifest digest."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Image key to what went wrong."""
+
+    def digest(self, key: str | None) -> str | None:
+        return next((digest for built, digest in self.built if built == key), None)
+
+    def failure(self, key: str | None) -> str | None:
+        return next((why for failed, why in self.failed if failed == key), None)
+
+
+@dataclass(frozen=True)
 class StepOutcome:
     number: int
     result: Result

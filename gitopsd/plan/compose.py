@@ -39,7 +39,7 @@ def plan(
         for dependency in container.depends_on
         if dependency.condition == "service_completed_successfully"
     )
-    held = dict.fromkeys(desired.held, "held") | dict(blocked)
+    held = dict.fromkeys(desired.held, "held") | {item.name: "\n".join(item.errors) for item in desired.blocked} | dict(blocked)
     while True:  # what one stack cannot give up, another may not get
         works = _works(desired, observed, held, jobs, previous)
         found = blocked_stacks(desired, observed, builds, held)

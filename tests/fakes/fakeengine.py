@@ -88,6 +88,10 @@ class FakeEngine:
         """Called before each request is carried out, with its method and path."""
         self.after: Callable[[str, str], None] = lambda method, path: None
         """Called when it is carried out and not yet answered."""
+        self.builds: list[tuple[dict[str, str], bytes]] = []
+        """What was asked to be built: the query and the context."""
+        self.builds_as: Callable[[dict[str, str]], list[Json]] = lambda query: [{"stream": "Step 1/1 : FROM busybox\n"}]
+        self.pushed: dict[str, str] = {}
         self.changing: list[tuple[str, str]] = []
         """Every request that asks for a change."""
         self._tokens = itertools.count(1)
@@ -559,6 +563,19 @@ def _create_volume(request: _Handler, engine: FakeEngine, names: Names, query: N
     return 201, engine.volumes.setdefault(body["Name"], body), {}
 
 
+def _build(request: _Handler, engine: FakeEngine, names: Names, query: Names, data: bytes) -> Answer:
+    engine.builds.append((query, data))
+    lines = engine.builds_as(query)
+    return 200, b"".join(json.dumps(line).encode() + b"\r\n" for line in lines), {}
+
+
+def _push(request: _Handler, engine: FakeEngine, names: Names, query: Names, data: bytes) -> Answer:
+    name = f"{names['image']}:{query['tag']}"
+    digest = "sha256:" + hashlib.sha256(engine.builds[-1][1]).hexdigest()
+    engine.pushed[name] = digest
+    return 200, json.dumps({"aux": {"Tag": query["tag"], "Digest": digest, "Size": 1}}).encode() + b"\r\n", {}
+
+
 _NAME = r"(?P<name>[^/]+)"
 _ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", "/_ping", _ping),
@@ -584,6 +601,8 @@ _ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", f"/networks/{_NAME}/connect", _connect),
     ("POST", f"/networks/{_NAME}/disconnect", _disconnect),
     ("POST", "/volumes/create", _create_volume),
+    ("POST", "/build", _build),
+    ("POST", "/images/(?P<image>.+)/push", _push),
 ]
 
 
@@ -619,7 +638,7 @@ class FakeImages:
             self.digests[word] = "sha256:" + hashlib.sha256(manifest).hexdigest()
             self.known[self.digests[word]] = (manifest, blobs)
 
-    def parts(self, image: Any) -> Any:
+    def parts(self, image: Any, location: str) -> Any:
         from gitopsd.apply import Blob, Parts
         from gitopsd.model.errors import GitopsdError
 

@@ -1,0 +1,99 @@
+"""Builds of a plan, on an engine in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gitopsd.build import build
+from gitopsd.hosts.engineapi import EngineApi
+from gitopsd.hosts.local import LocalLink
+from gitopsd.model.desired import BuildWant
+from gitopsd.model.plan import Plan
+from tests.fakes.fakeengine import FakeEngine
+from tests.fakes.memorytree import MemoryTree
+from tests.fakes.values import NOW, a_build, a_built_image, a_digest
+
+TREE = MemoryTree({"web/Dockerfile": b"FROM busybox:stable\n", "web/index.html": b"hello"})
+WANT = replace(a_build(a_built_image("one")), args=(("COLOUR", "red"),), bases=(("busybox:stable", a_digest("base")),), epoch=7)
+
+
+class NoRegistry:
+    """Has what is in `there`."""
+
+    def __init__(self, **there: str) -> None:
+        self.there = there
+
+    def resolve(self, reference: str, platform: object) -> Any:
+        digest = self.there.get(reference.rpartition(":")[2].replace("-", "_"))
+        return SimpleNamespace(digest=digest) if digest else None
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    made = FakeEngine(tmp_path)
+    yield made
+    made.close()
+
+
+def run(engine: FakeEngine, *wants: BuildWant, registry: NoRegistry | None = None, lines: list[str] | None = None):
+    api = EngineApi(LocalLink(), str(engine.socket))
+    plan = Plan("", "test", None, NOW, (), (), builds=wants)
+    told = [] if lines is None else lines
+    try:
+        return build(plan, TREE, lambda: api, registry or NoRegistry(), lambda want, line: told.append(line))  # type: ignore[arg-type]
+    finally:
+        api.close()
+
+
+def test_a_build_is_asked_for_with_all_that_its_key_covers_and_pushed_under_it(engine: FakeEngine) -> None:
+    lines: list[str] = []
+    images = run(engine, WANT, lines=lines)
+    ((query, context),) = engine.builds
+    name = f"127.0.0.1:5000/shop/web:{WANT.key}"
+    assert (query["t"], query["dockerfile"], query["platform"]) == (name, "Dockerfile", "linux/amd64")
+    assert json.loads(query["buildargs"]) == {"COLOUR": "red", "SOURCE_DATE_EPOCH": "7"}
+    assert json.loads(query["gitopsd-bases"]) == {"busybox:stable": a_digest("base")}
+    assert b"hello" in context
+    assert dict(images.built) == {WANT.key: engine.pushed[name]}
+    assert lines == ["Step 1/1 : FROM busybox", f"pushing {name}"]
+
+
+def test_one_key_is_built_once_whoever_asks_for_it(engine: FakeEngine) -> None:
+    run(engine, WANT, replace(WANT, service="api"))
+    assert len(engine.builds) == 1
+
+
+def test_a_tag_that_somebody_else_made_meanwhile_is_not_moved(engine: FakeEngine) -> None:
+    theirs = a_digest("theirs")
+    images = run(engine, WANT, registry=NoRegistry(**{WANT.key.replace("-", "_"): theirs}))
+    assert dict(images.built) == {WANT.key: theirs}
+    assert engine.pushed == {}
+
+
+def test_a_build_that_fails_says_its_last_lines_and_ends_no_other(engine: FakeEngine) -> None:
+    other = replace(WANT, key="key-" + "1" * 32, service="api")
+    engine.builds_as = lambda query: (
+        [{"stream": "Step 2/3 : RUN make\n"}, {"stream": "no rule\n"}, {"error": "RUN make: exit code 2"}]
+        if WANT.key in query["t"]
+        else [{"stream": "ok\n"}]
+    )
+    images = run(engine, WANT, other)
+    assert set(dict(images.built)) == {other.key}
+    said = dict(images.failed)[WANT.key]
+    assert "RUN make: exit code 2" in said
+    assert "no rule" in said
+    assert "shop/web" in said
+
+
+def test_nothing_to_build_asks_nobody() -> None:
+    def nobody() -> EngineApi:
+        raise AssertionError
+
+    assert build(Plan("", "test", None, NOW, (), ()), TREE, nobody, NoRegistry()).built == ()  # type: ignore[arg-type]
