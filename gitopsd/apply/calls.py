@@ -14,6 +14,7 @@ from typing import Any, cast
 from gitopsd.apply.gate import Timing, wait_healthy
 from gitopsd.apply.images import ImageSource, Progress, send_image
 from gitopsd.hosts import bodies
+from gitopsd.hosts.bodies import image_name
 from gitopsd.hosts.engineapi import EngineApi, Held
 from gitopsd.hosts.enginehttp import EngineError
 from gitopsd.model.desired import DesiredContainer, ImageChoice
@@ -134,8 +135,8 @@ def _create_container(calls: Calls, call: _Call) -> str | None:
     wanted = call.step.container
     assert wanted is not None
     made = _made_before(call.engine, call.step.name, wanted, calls.fleet) if call.is_again else None
+    spec = replace(wanted, spec=replace(wanted.spec, image=calls.image(wanted.spec.image)))
     if made is None:
-        spec = _with_image(wanted, calls.image(wanted.spec.image))
         replaces = calls.made.resolve(call.step.other) if call.step.other else None
         try:
             made = call.engine.create_container(call.step.name, bodies.container_body(spec, calls.fleet, replaces), call.lease)
@@ -145,7 +146,15 @@ def _create_container(calls: Calls, call: _Call) -> str | None:
             raise
     with calls.made.lock:
         calls.made.ids[call.step.number] = made
+    _check_image(call.engine, made, image_name(spec.spec.image), call.step.object)
     return made
+
+
+def _check_image(engine: EngineApi, container: str, image: str, about: str) -> None:
+    """The bytes that will run are those that were planned."""
+    runs, planned = engine.container(container)["Image"], engine.image(image)["Id"]
+    if runs != planned:
+        raise GitopsdError("image-differs", f"it would run {runs}, the plan says {image}", Where(host=engine.host, object=about))
 
 
 def _made_before(engine: EngineApi, name: str, wanted: DesiredContainer, fleet: str) -> str | None:
@@ -158,10 +167,6 @@ def _made_before(engine: EngineApi, name: str, wanted: DesiredContainer, fleet: 
     labels = cast("dict[str, str]", shown["Config"]["Labels"])
     is_ours = (labels.get("gitopsd.fleet"), labels.get("gitopsd.config")) == (fleet, wanted.config)
     return str(shown["Id"]) if is_ours else None
-
-
-def _with_image(wanted: DesiredContainer, image: ImageChoice) -> DesiredContainer:
-    return replace(wanted, spec=replace(wanted.spec, image=image))
 
 
 def _start(calls: Calls, call: _Call) -> str | None:

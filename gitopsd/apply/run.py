@@ -141,9 +141,9 @@ class _Run:
                 message = f"plan-stale: {step.object} on {step.host} has changed since the plan was made"
                 with self._lock:
                     self.stale[step.stack] = message
-                return StepOutcome(step.number, "failed", time.monotonic() - begun, message)
+                return StepOutcome(step.number, "failed", time.monotonic() - begun, message, "retry")
             self._undo(step)
-            return StepOutcome(step.number, "failed", time.monotonic() - begun, str(error))
+            return StepOutcome(step.number, "failed", time.monotonic() - begun, str(error), error.next)
         return StepOutcome(step.number, "succeeded", time.monotonic() - begun, made=made)
 
     def _with_patience(self, step: Step) -> str | None:
@@ -171,7 +171,10 @@ class _Run:
         key = step.build.key if step.build else None
         digest = self.calls.images.digest(key)
         if digest is None:
-            raise GitopsdError("build-failed", self.calls.images.failure(key) or "it was not built")
+            failed = self.calls.images.failure(key)
+            raise GitopsdError(
+                "build-failed", failed.why if failed else "it was not built", next=failed.next if failed else "retry"
+            )
         return digest
 
     def _is_back(self, step: Step) -> bool:

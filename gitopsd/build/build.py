@@ -19,7 +19,7 @@ from gitopsd.build.context import context_tar, dockerfile_in
 from gitopsd.hosts.engineapi import EngineApi
 from gitopsd.model.desired import BuildWant
 from gitopsd.model.errors import GitopsdError, Where
-from gitopsd.model.outcome import Images
+from gitopsd.model.outcome import FailedBuild, Images
 from gitopsd.model.plan import Plan
 from gitopsd.model.revision import Tree
 from gitopsd.oci.platform import parse_platform
@@ -43,18 +43,19 @@ def build(
     if not wants:
         return Images()
     built: dict[str, str] = {}
-    failed: dict[str, str] = {}
+    failed: list[FailedBuild] = []
 
     def one(want: BuildWant) -> None:
         try:
             built[want.key] = _build(want, tree, builder(), registries, progress)
         except GitopsdError as error:
-            failed[want.key] = str(error.at(Where(object=f"image {want.stack}/{want.service}").within(want.where)))
+            placed = error.at(Where(object=f"image {want.stack}/{want.service}").within(want.where))
+            failed.append(FailedBuild(want.key, str(placed), error.next))
 
     with ThreadPoolExecutor(_AT_ONCE, "build") as pool:
         for _ in pool.map(one, wants.values()):
             pass
-    return Images(tuple(sorted(built.items())), tuple(sorted(failed.items())))
+    return Images(tuple(sorted(built.items())), tuple(failed))
 
 
 def _build(want: BuildWant, tree: Tree, engine: EngineApi, registries: Registries, progress: Progress) -> str:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gitopsd.model.errors import Next
 from gitopsd.model.plan import Plan
 
 Result = Literal["succeeded", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class FailedBuild:
+    key: str
+    why: str
+    next: Next
+    """What the loop does about it: `errors.py`."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +25,13 @@ class Images:
 
     built: tuple[tuple[str, str], ...] = ()
     """Image key to manifest digest."""
-    failed: tuple[tuple[str, str], ...] = ()
-    """Image key to what went wrong."""
+    failed: tuple[FailedBuild, ...] = ()
 
     def digest(self, key: str | None) -> str | None:
         return next((digest for built, digest in self.built if built == key), None)
 
-    def failure(self, key: str | None) -> str | None:
-        return next((why for failed, why in self.failed if failed == key), None)
+    def failure(self, key: str | None) -> FailedBuild | None:
+        return next((failed for failed in self.failed if failed.key == key), None)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class StepOutcome:
     result: Result
     seconds: float
     error: str | None = None
+    next: Next | None = None
+    """Of a failed step, what the loop does about it; a skipped one has none of its own."""
     made: str | None = None
     """The id of what the step created, or the digest of what it built."""
 

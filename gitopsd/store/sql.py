@@ -185,7 +185,7 @@ def _step_rows(sync: int, steps: tuple[StepOutcome, ...]) -> Any:
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=["sync", "number"],
-        set_={"result": new.result, "seconds": new.seconds, "error": new.error, "made": new.made},
+        set_={"result": new.result, "seconds": new.seconds, "error": new.error, "next": new.next, "made": new.made},
     )
 
 
@@ -197,7 +197,7 @@ def _sync(connection: Connection, row: RowMapping) -> SyncRecord:
     found = connection.execute(
         select(tables.steps).where(tables.steps.c.sync == row["number"]).order_by(tables.steps.c.number)
     ).mappings()
-    steps = tuple(StepOutcome(r["number"], r["result"], r["seconds"], r["error"], r["made"]) for r in found)
+    steps = tuple(StepOutcome(r["number"], r["result"], r["seconds"], r["error"], r["next"], r["made"]) for r in found)
     plan = from_json(Plan, json.loads(row["plan"]))
     return SyncRecord(row["number"], plan, row["started_at"], row["seconds"], row["result"], steps)
 

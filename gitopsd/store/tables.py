@@ -27,6 +27,7 @@ steps = Table(
     Column("result", String, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("error", Text),
+    Column("next", String),
     Column("made", String),
 )
 

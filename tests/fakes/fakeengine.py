@@ -505,6 +505,13 @@ def _remove(request: _Handler, engine: FakeEngine, names: Names, query: Names, d
     return 204, None, {}
 
 
+def _image(request: _Handler, engine: FakeEngine, names: Names, query: Names, data: bytes) -> Answer:
+    digest = names["image"].partition("@")[2]
+    if digest not in engine.images:
+        raise NoError(404, f"No such image: {names['image']}")
+    return 200, {"Id": engine.images[digest]["id"]}, {}
+
+
 def _logs(request: _Handler, engine: FakeEngine, names: Names, query: Names, data: bytes) -> Answer:
     output = engine.find(names["name"]).behaviour.output
     framed = b"\x01\0\0\0" + len(output).to_bytes(4, "big") + output if output else b""
@@ -603,6 +610,7 @@ _ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("POST", "/volumes/create", _create_volume),
     ("POST", "/build", _build),
     ("POST", "/images/(?P<image>.+)/push", _push),
+    ("GET", "/images/(?P<image>.+)/json", _image),
 ]
 
 

@@ -17,7 +17,7 @@ from gitopsd.hosts.local import LocalLink
 from gitopsd.model.desired import Desired, ImageChoice
 from gitopsd.model.errors import GitopsdError
 from gitopsd.model.observed import Observed
-from gitopsd.model.outcome import Images, Outcome, StepOutcome
+from gitopsd.model.outcome import FailedBuild, Images, Outcome, StepOutcome
 from gitopsd.model.plan import Plan, Step
 from gitopsd.model.record import Applied
 from gitopsd.model.stack import Attachment, Dependency, Mount, Port
@@ -331,7 +331,15 @@ def test_what_could_not_be_built_stops_its_stack_and_changes_nothing(fleet: Flee
     build = a_build(choice)
     desired = a_desired(a_host("a", a_container(image=choice), a_container("blog", image=image("one"))))
     made = plan(desired, fleet.observed(), NOW, REVISION, (build,))
-    outcome = apply(made, fleet.api, IMAGES, Images(failed=((build.key, "RUN make: exit code 2"),)), "test", NOW, timing=FAST)
+    outcome = apply(
+        made,
+        fleet.api,
+        IMAGES,
+        Images(failed=(FailedBuild(build.key, "RUN make: exit code 2", "stall"),)),
+        "test",
+        NOW,
+        timing=FAST,
+    )
     assert outcome.result == "partial"
     assert any("RUN make: exit code 2" in (step.error or "") for step in outcome.steps)
     assert fleet.names("a") == {"blog-web-1": "running"}

@@ -86,7 +86,9 @@ def test_a_build_that_fails_says_its_last_lines_and_ends_no_other(engine: FakeEn
     )
     images = run(engine, WANT, other)
     assert set(dict(images.built)) == {other.key}
-    said = dict(images.failed)[WANT.key]
+    (failed,) = images.failed
+    said = failed.why
+    assert (failed.key, failed.next) == (WANT.key, "stall")
     assert "RUN make: exit code 2" in said
     assert "no rule" in said
     assert "shop/web" in said

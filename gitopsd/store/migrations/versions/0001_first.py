@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("result", sa.String, nullable=False),
         sa.Column("seconds", sa.Float, nullable=False),
         sa.Column("error", sa.Text),
+        sa.Column("next", sa.String),
         sa.Column("made", sa.String),
     )
     op.create_table(
