@@ -1,0 +1,112 @@
+"""Status, history, drift and outcomes as people read them in a terminal.  [pure]"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gitopsd.model.outcome import Outcome
+from gitopsd.model.plan import Plan
+from gitopsd.model.record import SyncRecord
+from gitopsd.model.status import Status
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as what is in them; nothing behind the last."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def render_status(status: Status) -> str:
+    stacks = [
+        (stack.stack, stack.sync, stack.health, stack.revision or "-", one_line(stack.message, 90)) for stack in status.stacks
+    ]
+    services = [
+        (
+            f"{stack.stack}/{service.service}",
+            service.host,
+            f"{service.running}/{service.wanted}",
+            service.health,
+            service.image,
+            service.message,
+        )
+        for stack in status.stacks
+        for service in stack.services
+    ]
+    hosts = [
+        (host.host, host.state, host.engine_version or "-", str(host.containers), one_line(host.message, 90))
+        for host in status.hosts
+    ]
+    parts = [
+        table(("STACK", "SYNC", "HEALTH", "REVISION", "MESSAGE"), stacks),
+        table(("SERVICE", "HOST", "RUNNING", "HEALTH", "IMAGE", "MESSAGE"), services) if services else "",
+        table(("HOST", "STATE", "ENGINE", "CONTAINERS", "MESSAGE"), hosts),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def render_history(syncs: Sequence[SyncRecord], summarise: Callable[[Plan], str]) -> str:
+    """`summarise`: the plan in a line, by `plan/text.py`."""
+    if not syncs:
+        return "No sync yet.\n"
+    rows = [
+        (
+            str(sync.number),
+            sync.started_at[:19].replace("T", " "),
+            sync.plan.revision.short if sync.plan.revision else "-",
+            sync.result,
+            f"{sync.seconds:.1f} s",
+            summarise(sync.plan),
+            _first_error(sync),
+        )
+        for sync in syncs
+    ]
+    return table(("SYNC", "STARTED", "REVISION", "RESULT", "TOOK", "CHANGES", "ERROR"), rows)
+
+
+def render_drift(plan: Plan) -> str:
+    """What differs from what was applied though Git did not change it, by field."""
+    rows: list[tuple[str, str, str, str, str]] = []
+    for change in plan.changes:
+        if change.cause in ("git", "placement", "image") and not any(item.cause == "drift" for item in change.fields):
+            continue
+        if change.action == "retain":
+            continue
+        name = f"{change.kind} {change.name}"
+        drifted = [item for item in change.fields if item.cause == "drift"]
+        rows += [(change.host, name, item.path, item.old or "(not set)", item.new or "(not set)") for item in drifted]
+        if not drifted or change.reason.startswith(("stopped", "created", "failed")):
+            rows.append((change.host, name, "-", change.reason.split(";", 1)[0], "as applied"))
+    if not rows:
+        return "No drift.\n"
+    return table(("HOST", "OBJECT", "FIELD", "IS", "SHOULD BE"), rows)
+
+
+def render_outcome(outcome: Outcome) -> str:
+    """How an apply ended: a line, and each error whole."""
+    errors: list[str] = []
+    for step, ended in zip(outcome.plan.steps, outcome.steps, strict=True):
+        if ended.result == "failed" and ended.error:
+            place = f" on {step.host}" if step.host else ""
+            errors.append(f"step {step.number} {step.operation.replace('_', ' ')} {step.object}{place}\n{_indented(ended.error)}")
+    skipped = sum(step.result == "skipped" for step in outcome.steps)
+    done = sum(step.result == "succeeded" for step in outcome.steps)
+    words = {"nothing": "nothing to do", "succeeded": "succeeded", "partial": "partly failed", "failed": "failed"}
+    line = f"{words[outcome.result]}: {done} steps in {outcome.seconds:.1f} s" + (f", {skipped} skipped" if skipped else "")
+    if outcome.result == "nothing":
+        line = "nothing to do"
+    return "\n".join([*errors, line]) + "\n"
+
+
+def one_line(text: str, width: int) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= width else words[: width - 3] + "..."
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _first_error(sync: SyncRecord) -> str:
+    error = next((step.error for step in sync.steps if step.result == "failed" and step.error), "")
+    return one_line(error or "", 60)
