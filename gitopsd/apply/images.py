@@ -34,9 +34,10 @@ class Parts:
 class ImageSource(Protocol):
     """Where images come from: a registry, mirrors considered."""
 
-    def parts(self, image: ImageChoice, location: str) -> Parts:
-        """`image.digest` is known; `location` is `host:port/repository`, or empty for where the image's name says. Raises GitopsdError
-        when nobody has it."""
+    def parts(self, image: ImageChoice, repository: str) -> Parts:
+        """`image.digest` is known. `repository`: of the fleet's own registry, for what is built here; empty: where the image's name says.
+
+        Raises GitopsdError when nobody has it."""
         ...
 
 
@@ -45,10 +46,10 @@ Progress = Callable[[str], None]
 
 
 def send_image(
-    engine: EngineApi, source: ImageSource, image: ImageChoice, location: str, lease: Held | None, progress: Progress
+    engine: EngineApi, source: ImageSource, image: ImageChoice, repository: str, lease: Held | None, progress: Progress
 ) -> str:
     """Send what is missing, then name it. The image's id on the host."""
-    parts = source.parts(image, location)
+    parts = source.parts(image, repository)
     missing = set(engine.blobs_missing([blob.digest for blob in parts.blobs]).digests)
     left = sum(blob.size_bytes for blob in parts.blobs if blob.digest in missing)
     if left:

@@ -1,0 +1,1 @@
+"""The only place where the river closes into a loop."""

@@ -31,7 +31,11 @@ def plan(
     previous: Desired | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Plan:
-    """The plan that makes `observed` what is `desired`. `previous` is what was applied last: it only tells drift from Git."""
+    """The plan that makes `observed` what is `desired`.
+
+    `blocked`: stacks that Git cannot have its way with, and why; those in `desired.held` are left alone, others are desired as they were
+    before. `previous` is what was applied last: it only tells drift from Git.
+    """
     jobs = frozenset(
         (container.stack, dependency.service)
         for host in desired.hosts
@@ -39,7 +43,8 @@ def plan(
         for dependency in container.depends_on
         if dependency.condition == "service_completed_successfully"
     )
-    held = dict.fromkeys(desired.held, "held") | {item.name: "\n".join(item.errors) for item in desired.blocked} | dict(blocked)
+    reasons = {item.name: "\n".join(item.errors) for item in desired.blocked} | dict(blocked)
+    held = {stack: reasons.get(stack, "held") for stack in desired.held}
     while True:  # what one stack cannot give up, another may not get
         works = _works(desired, observed, held, jobs, previous)
         found = blocked_stacks(desired, observed, builds, held)
@@ -61,7 +66,7 @@ def plan(
         builds=tuple(step.build for step in steps if step.build),
         etags=tuple((host.host, host.etag) for host in observed.hosts if host.is_reachable),
         unknown=tuple((host.host, host.error) for host in observed.hosts if host.error is not None),
-        blocked=tuple(sorted(held.items())),
+        blocked=tuple(sorted((reasons | held).items())),
         refused=refusals(works, observed, limits),
         notes=_notes(works, observed),
         unchanged=sum(change.action == "same" for change in changes),

@@ -52,8 +52,8 @@ def _images(drafts: Drafts, stack: str, mine: list[Placed], observed: Observed, 
             drafts.add(build_name, Step(0, "build", "", stack, f"image {image.reference}", build=want, image=image), [])
         host = observed.host(item.host)
         if image.digest is None or all(there.digest != image.digest for there in host.images):
-            location = next((build.repository for build in builds if build.key == image.key), "") if image.key else ""
-            send = Step(0, "send_image", item.host, stack, f"image {image.reference}", image=image, name=location)
+            repository = f"{stack}/{wanted.service}" if image.key else ""
+            send = Step(0, "send_image", item.host, stack, f"image {image.reference}", image=image, name=repository)
             drafts.add(send_name(stack, item.host, wanted), send, [build_name])
 
 

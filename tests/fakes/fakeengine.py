@@ -646,7 +646,7 @@ class FakeImages:
             self.digests[word] = "sha256:" + hashlib.sha256(manifest).hexdigest()
             self.known[self.digests[word]] = (manifest, blobs)
 
-    def parts(self, image: Any, location: str) -> Any:
+    def parts(self, image: Any, repository: str) -> Any:
         from gitopsd.apply import Blob, Parts
         from gitopsd.model.errors import GitopsdError
 
