@@ -91,6 +91,8 @@ class FakeEngine:
         self.builds: list[tuple[dict[str, str], bytes]] = []
         """What was asked to be built: the query and the context."""
         self.builds_as: Callable[[dict[str, str]], list[Json]] = lambda query: [{"stream": "Step 1/1 : FROM busybox\n"}]
+        self.push_to: Callable[[str, bytes], str] = lambda name, context: "sha256:" + hashlib.sha256(context).hexdigest()
+        """Where pushes go: gives the digest."""
         self.pushed: dict[str, str] = {}
         self.changing: list[tuple[str, str]] = []
         """Every request that asks for a change."""
@@ -578,7 +580,8 @@ def _build(request: _Handler, engine: FakeEngine, names: Names, query: Names, da
 
 def _push(request: _Handler, engine: FakeEngine, names: Names, query: Names, data: bytes) -> Answer:
     name = f"{names['image']}:{query['tag']}"
-    digest = "sha256:" + hashlib.sha256(engine.builds[-1][1]).hexdigest()
+    context = next(context for built, context in reversed(engine.builds) if built["t"] == name)
+    digest = engine.push_to(name, context)
     engine.pushed[name] = digest
     return 200, json.dumps({"aux": {"Tag": query["tag"], "Digest": digest, "Size": 1}}).encode() + b"\r\n", {}
 

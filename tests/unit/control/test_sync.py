@@ -1,0 +1,234 @@
+"""Whole syncs, from a commit in Git to containers on hosts in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitopsd.control.sync import Synced, look, sync
+from gitopsd.model.errors import Errors, GitopsdError
+from tests.fakes.fakeengine import Behaviour, Container
+from tests.fakes.fakework import FAST, FILES, FLEET, SHOP, FakeWork, World, a_work
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[FakeWork]:
+    yield from a_work(tmp_path)
+
+
+def run(work: FakeWork, reference: str = "main", **given: object) -> Synced:
+    work.repository.fetch()
+    view = look(work, work.repository.revision(reference), bring=True)
+    return sync(work, view, timing=FAST, **given)  # type: ignore[arg-type]
+
+
+def test_a_first_commit_is_built_pushed_sent_and_runs_on_every_host(work: FakeWork) -> None:
+    synced = run(work)
+    assert synced.outcome.result == "succeeded", synced.outcome.steps
+    for host in "ab":
+        assert work.world.names(host) == {"shop-web-1": "running", "shop-store-1": "running"}
+    assert len(work.world.builder.builds) == 1
+    assert {stack.stack: (stack.sync, stack.health) for stack in synced.status.stacks} == {"shop": ("Synced", "Healthy")}
+    assert work.store.applied()["shop"].revision.subject == "first"
+    assert synced.view.plan.is_empty
+    assert {engine.host["number"] for engine in work.world.engines.values()} == {0, 1}
+
+
+def test_straight_after_there_is_nothing_to_do(work: FakeWork) -> None:
+    run(work)
+    for engine in work.world.engines.values():
+        engine.changing.clear()
+    synced = run(work)
+    assert synced.outcome.result == "nothing"
+    assert [engine.changing for engine in work.world.engines.values()] == [[], []]
+    assert len(work.store.syncs()) == 1
+
+
+def test_looking_changes_nothing_on_any_host(work: FakeWork) -> None:
+    run(work)
+    work.world.upstream.commit({"web/index.html": "bye"}, "say bye")
+    work.repository.fetch()
+    before = [engine.etag for engine in work.world.engines.values()]
+    view = look(work, work.repository.revision("main"))
+    assert [(change.service, change.cause, change.effect) for change in view.plan.changes] == [("web", "image", "restart")] * 2
+    assert [engine.etag for engine in work.world.engines.values()] == before
+    assert len(work.world.builder.builds) == 1, "planning builds nothing"
+
+
+def test_a_change_replaces_only_what_it_is_about(work: FakeWork) -> None:
+    run(work)
+    store = work.world.engines["a"].named("shop-store-1")
+    work.world.upstream.commit({"web/index.html": "bye"}, "say bye")
+    assert run(work).outcome.result == "succeeded"
+    assert work.world.engines["a"].named("shop-store-1") is store
+    assert len(work.world.builder.builds) == 2
+
+
+def test_a_revert_is_not_built_again(work: FakeWork) -> None:
+    run(work)
+    work.world.upstream.commit({"web/index.html": "bye"}, "say bye")
+    run(work)
+    work.world.upstream.git("revert", "--no-edit", "HEAD")
+    assert run(work).outcome.result == "succeeded"
+    assert len(work.world.builder.builds) == 2
+
+
+def test_a_commit_that_means_nothing_to_a_stack_moves_its_revision_and_touches_nothing(work: FakeWork) -> None:
+    run(work)
+    etags = [engine.etag for engine in work.world.engines.values()]
+    work.world.upstream.commit({"README.md": "words"}, "words")
+    assert run(work).outcome.result == "nothing"
+    assert [engine.etag for engine in work.world.engines.values()] == etags
+    assert work.store.applied()["shop"].revision.subject == "words"
+
+
+def test_a_stack_removed_from_git_is_removed_and_its_volume_kept(work: FakeWork) -> None:
+    blog = "services: {web: {image: busybox:stable, deploy: {mode: global}, volumes: ['data:/data']}}\nvolumes: {data: {}}\n"
+    work.world.upstream.commit({"gitopsd.yaml": f"{FLEET}  blog: {{file: stacks/blog.yaml}}\n", "stacks/blog.yaml": blog})
+    run(work)
+    assert "blog-web-1" in work.world.names("a")
+    work.world.upstream.commit({"gitopsd.yaml": FLEET, "stacks/blog.yaml": None}, "no blog")
+    synced = run(work)
+    assert synced.outcome.result == "succeeded"
+    assert work.world.names("a") == {"shop-web-1": "running", "shop-store-1": "running"}
+    assert "blog_data" in work.world.engines["a"].volumes
+    assert [change.name for change in synced.view.plan.changes if change.action == "retain"] == ["blog_data", "blog_data"]
+    assert set(work.store.applied()) == {"shop"}
+
+
+def test_a_broken_stack_file_holds_that_stack_alone_and_its_drift_is_still_healed(work: FakeWork) -> None:
+    blog = "services: {web: {image: busybox:stable, deploy: {mode: global}}}\n"
+    work.world.upstream.commit({"gitopsd.yaml": f"{FLEET}  blog: {{file: stacks/blog.yaml}}\n", "stacks/blog.yaml": blog})
+    run(work)
+    changed = blog.replace("busybox:stable", "busybox:stable, environment: {A: b}")
+    work.world.upstream.commit({"stacks/shop.yaml": SHOP.replace("deploy:", "depoly:"), "stacks/blog.yaml": changed}, "slip")
+    engine = work.world.engines["a"]
+    engine.stop(engine.find("shop-store-1"))
+    engine.changed()
+    synced = run(work)
+    assert synced.outcome.result == "succeeded", synced.outcome.steps
+    assert "depoly" in dict(synced.view.plan.blocked)["shop"]
+    assert engine.find("shop-store-1").status == "running"
+    assert engine.find("blog-web-1").create["Env"] == ["A=b"]
+    applied = work.store.applied()
+    assert (applied["shop"].revision.subject, applied["blog"].revision.subject) == ("change", "slip")
+
+
+def test_a_broken_fleet_file_is_an_error_and_changes_nothing(work: FakeWork) -> None:
+    run(work)
+    work.world.upstream.commit({"gitopsd.yaml": "name: test\nhosts: 1\n"}, "oops")
+    work.repository.fetch()
+    with pytest.raises(Errors):
+        look(work, work.repository.revision("main"))
+
+
+def test_a_host_that_does_not_answer_is_unknown_and_catches_up(work: FakeWork) -> None:
+    gone = work.world.engines.pop("b")
+    synced = run(work)
+    assert synced.outcome.result == "succeeded"
+    assert dict(synced.plan.unknown) == {"b": "host-unreachable: No route to host"}
+    assert {host.host: host.state for host in synced.status.hosts} == {"a": "Ready", "b": "Unknown"}
+    work.world.engines["b"] = gone
+    work.forget_silence()
+    assert run(work).outcome.result == "succeeded"
+    assert work.world.names("b") == {"shop-web-1": "running", "shop-store-1": "running"}
+
+
+def failing(word: str):
+    def behaves(container: Container) -> Behaviour:
+        is_new = any(word in variable for variable in container.create.get("Env") or ())
+        return Behaviour(health="unhealthy", output=b"no\n") if is_new else Behaviour()
+
+    return behaves
+
+
+def test_a_revision_that_fails_is_remembered_and_what_ran_before_stays(work: FakeWork) -> None:
+    run(work)
+    for engine in work.world.engines.values():
+        engine.behaves = failing("BROKEN")
+    broken = SHOP.replace("    ports:", "    environment: {BROKEN: yes}\n    ports:").replace(
+        "interval: 1s", "interval: 10ms, timeout: 10ms"
+    )
+    commit = work.world.upstream.commit({"stacks/shop.yaml": broken}, "break it")
+    synced = run(work)
+    assert synced.outcome.result == "failed"
+    (bad,) = work.store.bad_revisions()
+    assert (bad.stack, bad.commit) == ("shop", commit)
+    assert "unhealthy" in bad.why
+    assert work.store.applied()["shop"].revision.subject == "first"
+    assert work.world.names("a") == {"shop-web-1": "running", "shop-store-1": "running"}
+    assert work.world.engines["a"].intent["stacks"]["shop"]["bad"][0]["commit"] == commit
+
+    held = look(work, work.repository.revision("main"), is_retry=False)
+    assert {change.cause for change in held.plan.changes} == {"leftover"}, "what was made for it on b, where it never started"
+    sync(work, held, timing=FAST)
+    held = look(work, work.repository.revision("main"), is_retry=False)
+    assert held.plan.is_empty
+    assert "failed at this commit" in dict(held.plan.blocked)["shop"]
+    assert not look(work, work.repository.revision("main")).plan.is_empty, "a person may try again"
+
+    work.world.upstream.commit({"stacks/shop.yaml": SHOP}, "mend it")
+    assert run(work).outcome.result == "nothing"
+
+
+def test_a_lost_store_is_made_anew_and_nothing_is_touched(tmp_path: Path, work: FakeWork) -> None:
+    run(work)
+    numbers = dict(work.store.host_numbers())
+    other = FakeWork(tmp_path, tmp_path / "other-state", work.world)
+    try:
+        synced = run(other)
+        assert synced.outcome.result == "nothing"
+        assert other.store.host_numbers() == numbers
+        assert other.store.applied()["shop"].revision.subject == "first"
+    finally:
+        other.close()
+
+
+def test_a_plan_that_would_remove_most_is_refused_until_somebody_says_so(work: FakeWork) -> None:
+    run(work)
+    work.world.upstream.commit({"gitopsd.yaml": FLEET.split("stacks:")[0] + "stacks: {}\n"}, "empty")
+    with pytest.raises(GitopsdError) as caught:
+        run(work)
+    assert caught.value.code == "refused"
+    assert "--allow mass-removal" in (caught.value.hint or "")
+    assert run(work, allow=("mass-removal",)).outcome.result == "succeeded"
+    assert work.world.names("a") == {}
+
+
+def test_an_image_that_nobody_has_holds_its_stack(work: FakeWork) -> None:
+    run(work)
+    work.world.upstream.commit({"stacks/shop.yaml": SHOP.replace("busybox:stable", "busybox:nosuch")}, "wrong tag")
+    synced = run(work)
+    assert synced.outcome.result == "nothing"
+    assert "no library/busybox by this tag" in dict(synced.plan.blocked)["shop"]
+
+
+def test_a_moved_tag_is_followed_and_said(work: FakeWork) -> None:
+    run(work)
+    work.world.put_image("127.0.0.1:5000/library/busybox", "stable", "newer")
+    work.repository.fetch()
+    view = look(work, work.repository.revision("main"))
+    details = {item.detail for change in view.plan.changes for item in change.fields}
+    assert details == {"the name means other bytes now", "built from its sources"}
+
+
+def test_two_controllers_cannot_act_on_one_stack(tmp_path: Path, work: FakeWork) -> None:
+    with work.reach(look(work, fetched(work)).rendered.fleet).engine("a").lease("shop", "the other controller"):
+        synced = run(work)
+    assert synced.outcome.result == "failed"
+    assert any("the other controller" in (step.error or "") for step in synced.outcome.steps)
+    assert work.world.names("a") == {}
+    assert work.store.bad_revisions() == (), "that is nobody's fault"
+
+
+def fetched(work: FakeWork):
+    work.repository.fetch()
+    return work.repository.revision("main")
+
+
+def test_files_of_the_world_are_as_the_other_tests_think(tmp_path: Path) -> None:
+    world = World(tmp_path, FILES)
+    assert world.upstream.git("ls-files").splitlines() == sorted(FILES)
+    world.close()
