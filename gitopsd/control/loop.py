@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -113,6 +114,9 @@ class Serve:
         except (GitopsdError, Errors) as error:
             self._failures += 1
             self._say("pass", str(error), "error")
+        except Exception:  # noqa: BLE001  a bug in one pass must not leave the hosts unwatched
+            self._failures += 1
+            self._say("pass", f"internal error\n{traceback.format_exc()}", "error")
         else:
             self._said.pop("pass", None)
 
@@ -253,6 +257,9 @@ class Serve:
             asked.end({"result": synced.outcome.result, "sync": result_of(synced)})
         except (GitopsdError, Errors) as error:
             asked.end({"error": str(error)})
+        except Exception:  # noqa: BLE001  whoever asked must hear of it, and the loop goes on
+            self._say("pass", f"internal error\n{traceback.format_exc()}", "error")
+            asked.end({"error": "internal error: see the log of gitopsd serve"})
 
     def _say(self, about: str, text: str, level: str) -> None:
         """Say it, unless it is what was said about this last."""

@@ -51,10 +51,13 @@ class Requests:
         finally:
             os.umask(mask)
         self._socket.listen(16)
-        threading.Thread(target=self._accept, name="requests", daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, name="requests", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)
+        self._socket.shutdown(socket.SHUT_RDWR)  # closing alone does not end a thread that waits in accept
+        self._thread.join()
         self._socket.close()
 
     def _accept(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Collection, Iterator
@@ -155,6 +156,12 @@ class FakeWork(Wiring):
             self._reach = FakeReach(fleet, self.world.engines)
         self._reach.fleet = fleet
         return self._reach
+
+    def close(self) -> None:
+        super().close()
+        with contextlib.suppress(OSError):
+            if self.settings.socket.parent != self.settings.state_dir:
+                self.settings.socket.parent.rmdir()
 
     def registries(self, fleet: Fleet) -> Any:
         return self.world.registries
