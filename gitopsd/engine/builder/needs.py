@@ -27,7 +27,6 @@ class Command:
     user: str
     network: str = "default"
     extra_hosts: tuple[str, ...] = ()
-    shm_size_bytes: int = 0
 
 
 @dataclass(frozen=True)
