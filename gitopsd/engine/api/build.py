@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import threading
 from typing import Any
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.api.engine import Engine
+from gitopsd.engine.api.images import credentials_from
 from gitopsd.engine.api.jsonlines import Tell, json_lines
 from gitopsd.engine.api.router import Route
 from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.options import from_query
 from gitopsd.engine.http.server import Request, Response
+from gitopsd.engine.registry.client import Credentials
 
 
 async def build(engine: Engine, request: Request, names: dict[str, str]) -> Response:
@@ -23,6 +27,7 @@ async def build(engine: Engine, request: Request, names: dict[str, str]) -> Resp
         options = from_query(request.query)
     except BuildError as error:
         raise ApiError(error.status, error.message) from None
+    credentials = credentials_by_registry(request)
     archive = await asyncio.to_thread(engine.builder.open_spool)
     try:
         async for data in request.chunks():
@@ -34,7 +39,7 @@ async def build(engine: Engine, request: Request, names: dict[str, str]) -> Resp
 
     def work(tell: Tell) -> None:
         try:
-            engine.builder.build(archive, options, tell, gone)
+            engine.builder.build(archive, options, tell, gone, credentials)
         except BuildError as error:
             fields: dict[str, Any] = {} if error.code is None else {"exit_code": error.code}
             raise ApiError(error.status, error.message, None, **fields) from None
@@ -42,6 +47,23 @@ async def build(engine: Engine, request: Request, names: dict[str, str]) -> Resp
             os.close(archive)
 
     return await json_lines(work, gone=gone)
+
+
+def credentials_by_registry(request: Request) -> dict[str, Credentials]:
+    """What X-Registry-Config says: an object of those that X-Registry-Auth has, by the registry's address."""
+    text = request.headers.get("x-registry-config", "")
+    try:
+        given: Any = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) or b"{}")
+        return {_registry(str(server)): credentials_from(fields) for server, fields in given.items()}
+    except (ValueError, AttributeError):
+        raise ApiError(400, "X-Registry-Config: expected base64url of a JSON object of objects") from None
+
+
+def _registry(server: str) -> str:
+    """`https://index.docker.io/v1/` is Docker's key for docker.io; others are a host, with a scheme or without."""
+    host = server.partition("://")[2] or server
+    host = host.partition("/")[0]
+    return "docker.io" if host == "index.docker.io" else host
 
 
 def _write(descriptor: int, data: bytes) -> None:

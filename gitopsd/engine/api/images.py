@@ -25,11 +25,15 @@ def credentials_of(request: Request) -> Optional[Credentials]:
     if not text:
         return None
     try:
-        given: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) or b"{}")
-        fields = [str(given.get(key) or "") for key in ("username", "password", "identitytoken", "registrytoken")]
+        credentials = credentials_from(json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) or b"{}"))
     except (ValueError, binascii.Error, AttributeError):
         raise ApiError(400, "X-Registry-Auth: expected base64url of a JSON object") from None
-    return Credentials(*fields) if any(fields) else None
+    return credentials if credentials != Credentials() else None
+
+
+def credentials_from(given: dict[str, Any]) -> Credentials:
+    """Docker's AuthConfig."""
+    return Credentials(*(str(given.get(key) or "") for key in ("username", "password", "identitytoken", "registrytoken")))
 
 
 async def list_all(engine: Engine, request: Request, _: dict[str, str]) -> Response:

@@ -28,6 +28,7 @@ from gitopsd.engine.builder.solve import solve
 from gitopsd.engine.builder.steps import Snapshot, Steps, short
 from gitopsd.engine.images.images import Image, Images
 from gitopsd.engine.paths.root import Root
+from gitopsd.engine.registry.client import Credentials
 from gitopsd.oci.reference import InvalidReference, Reference, parse_reference
 
 MOST_AT_ONCE = 4
@@ -53,10 +54,18 @@ class Builder:
         """A nameless file to receive a context in, which `build` then takes."""
         return os.open(self._scratch, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
 
-    def build(self, archive: int, options: BuildOptions, emit: Emit, cancelled: Optional[threading.Event] = None) -> Image:
+    def build(
+        self,
+        archive: int,
+        options: BuildOptions,
+        emit: Emit,
+        cancelled: Optional[threading.Event] = None,
+        credentials: Optional[Mapping[str, Credentials]] = None,
+    ) -> Image:
         """Build what the context's tar in the file `archive` says, compressed or not. Blocks; raises BuildError.
 
         `emit` gets the build stream's objects, one at a time. Setting `cancelled` ends the build; a build that fails sets it.
+        `credentials`, by registry, are for bases that have to be pulled.
         """
         lock = threading.Lock()
 
@@ -70,7 +79,9 @@ class Builder:
         context = placed("build context", lambda: Context.open(archive, self._scratch, self._run_worker))
         try:
             with self._images.blobs.lease() as lease:
-                image, planned = self._built(context, options, BuildImages(self._images, lease), emit_one, stop)
+                image, planned = self._built(
+                    context, options, BuildImages(self._images, lease, credentials or {}), emit_one, stop
+                )
         finally:
             context.close()
             self.cache.prune()

@@ -19,9 +19,11 @@ from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.needs import Emit
 from gitopsd.engine.content.blobs import Lease
 from gitopsd.engine.images.images import Image, Images
+from gitopsd.engine.registry.client import Credentials
 from gitopsd.oci.digest import Digest
 from gitopsd.oci.manifest import OCI_LAYER, Descriptor, compression
 from gitopsd.oci.platform import runs_on
+from gitopsd.oci.reference import parse_reference
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,11 @@ class BaseImage:
 class BuildImages:
     """Safe in threads."""
 
-    def __init__(self, images: Images, lease: Lease) -> None:
+    def __init__(self, images: Images, lease: Lease, credentials: Mapping[str, Credentials]) -> None:
+        """`credentials` by registry, for bases that have to be pulled."""
         self._images = images
         self._lease = lease
+        self._credentials = credentials
         self._lock = threading.Lock()
         self.layers_root = images.layer_store.folder
 
@@ -68,7 +72,8 @@ class BuildImages:
 
     def pull(self, reference: str, emit: Emit) -> BaseImage:
         """Fetch it, reporting progress in the pull stream's form."""
-        return self._base(self._images.pull(reference, emit), reference)
+        credentials = self._credentials.get(parse_reference(reference).registry)
+        return self._base(self._images.pull(reference, emit, credentials=credentials), reference)
 
     def has(self, layers: Sequence[Layer]) -> bool:
         """Whether all of these are here; they stay until the build ends."""

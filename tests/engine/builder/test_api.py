@@ -1,6 +1,8 @@
 """POST /build over a real socket, with the real builder behind it."""
 
 import asyncio
+import base64
+import json
 import socket
 import threading
 import time
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.api import build as api
 from gitopsd.engine.api.router import Router
 from gitopsd.engine.http.server import serve_connection
@@ -100,3 +103,15 @@ def test_a_context_that_breaks_off_is_no_build(engine: Api) -> None:
     connection.close()
     assert engine.build("FROM busybox:stable\nRUN true\n")[0] == 200
     assert len(engine.rig.runner.commands) == 1
+
+
+def test_credentials_come_by_registry() -> None:
+    given = {"https://index.docker.io/v1/": {"username": "u", "password": "p"}, "localhost:5000": {"identitytoken": "t"}}
+    header = base64.urlsafe_b64encode(json.dumps(given).encode()).decode().rstrip("=")
+    request: Any = SimpleNamespace(headers={"x-registry-config": header})
+    found = api.credentials_by_registry(request)
+    assert (found["docker.io"].username, found["docker.io"].password, found["localhost:5000"].identity_token) == ("u", "p", "t")
+    assert api.credentials_by_registry(SimpleNamespace(headers={})) == {}  # type: ignore[arg-type]
+    for wrong in ("bm90anNvbg", "W10", "eyJhIjogMX0"):
+        with pytest.raises(ApiError, match="X-Registry-Config"):
+            api.credentials_by_registry(SimpleNamespace(headers={"x-registry-config": wrong}))  # type: ignore[arg-type]
