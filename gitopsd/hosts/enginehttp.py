@@ -204,9 +204,8 @@ class OpenAnswer:
         self.status = response.status
         self._response = response
         self._guarded = guarded
-        upgraded = response.status == 101 or (response.getheader("Content-Type") or "").startswith("application/vnd.docker.")
         # http.client takes 101 for an answer without a body; what follows its head is in the buffered reader
-        self._source = cast("Any", response).fp if upgraded else response
+        self._source = cast("Any", response).fp if response.status == 101 else response
 
     def read(self, size: int = 65536) -> bytes:
         """Some bytes, as soon as there are any; none at the end."""

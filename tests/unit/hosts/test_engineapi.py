@@ -84,8 +84,9 @@ def reply(handler: Handler, status: int, body: Any, **headers: str) -> None:
     handler.wfile.write(data)
 
 
-def chunked(handler: Handler, *pieces: bytes) -> None:
+def chunked(handler: Handler, *pieces: bytes, kind: str = "application/json") -> None:
     handler.send_response(200)
+    handler.send_header("Content-Type", kind)
     handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
     for piece in pieces:
@@ -301,7 +302,8 @@ def test_output_and_errors_of_a_command_are_kept_apart(engine: Engine, api: Engi
 
 
 def test_logs_are_read_frame_by_frame(engine: Engine, api: EngineApi) -> None:
-    engine.script["GET /v1.44/containers/web/logs"] = lambda handler: chunked(handler, b"\x02\0\0\0\0\0\0\x02h", b"i")
+    kind = "application/vnd.docker.multiplexed-stream"
+    engine.script["GET /v1.44/containers/web/logs"] = lambda handler: chunked(handler, b"\x02\0\0\0\0\0\0\x02h", b"i", kind=kind)
     assert list(api.logs("web", tail=1)) == [(2, b"hi")]
     assert "tail=1" in engine.requests[0][1]
 
