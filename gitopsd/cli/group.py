@@ -15,8 +15,20 @@ from gitopsd import __version__
 from gitopsd.model.errors import Errors, GitopsdError
 
 COMMANDS = {
+    "apply": "Carry out a plan that was shown.",
+    "drift": "What somebody changed on the hosts.",
     "engine": "The container engine: as one file, and on this machine.",
+    "history": "What was done, when, and how it went.",
+    "host": "The hosts of the fleet, and the engine on them.",
     "lab": "Linux hosts on this machine, to try things on.",
+    "plan": "What a sync would do, and what people would feel of it.",
+    "registry": "The embedded registry and the builder on this machine.",
+    "render": "What the files mean once everything is filled in.",
+    "schema": "JSON Schemas of the fleet file, stack files and plans.",
+    "serve": "Watch Git and the hosts, and keep them alike.",
+    "status": "How every stack and host is.",
+    "sync": "Bring the hosts to what Git says, once.",
+    "validate": "Check the files in a folder.",
 }
 """Name and what for; `gitopsd/cli/<name>.py` has the command as `command`."""
 

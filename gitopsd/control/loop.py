@@ -252,7 +252,7 @@ class Serve:
                         "no-revision", "there is no revision that can be read", hint="see the log of gitopsd serve"
                     )
                 view = self._look(revision, is_retry=True)
-                synced = self._carry_out(view, None, asked.request.get("allow") or (), asked.say)
+                synced = self._carry_out(view, asked.request.get("stacks"), asked.request.get("allow") or (), asked.say)
             self._quiet = None
             asked.end({"result": synced.outcome.result, "sync": result_of(synced)})
         except (GitopsdError, Errors) as error:

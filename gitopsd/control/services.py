@@ -38,7 +38,11 @@ class LocalServices:
     def place(self, registry: Registry | None = None) -> Place:
         """Where the engine that builds lives."""
         run = self._settings.engine_run
-        mirrors = [word for name, address in (registry.mirrors if registry else ()) for word in ("--registry-mirror", f"{name}={address}")]
+        mirrors = [
+            word
+            for name, address in (registry.mirrors if registry else ())
+            for word in ("--registry-mirror", f"{name}={address}")
+        ]
         return Place(
             data_root=str(self._settings.engine_data),
             exec_root=str(run),

@@ -1,6 +1,6 @@
 """How things are, and how they went."""
 
 from gitopsd.report.status import make_status
-from gitopsd.report.text import render_drift, render_history, render_outcome, render_status
+from gitopsd.report.text import drifted, render_drift, render_history, render_outcome, render_status, render_steps, table
 
-__all__ = ["make_status", "render_drift", "render_history", "render_outcome", "render_status"]
+__all__ = ["drifted", "make_status", "render_drift", "render_history", "render_outcome", "render_status", "render_steps", "table"]

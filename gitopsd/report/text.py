@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gitopsd.model.outcome import Outcome
-from gitopsd.model.plan import Plan
+from gitopsd.model.plan import Change, Plan
 from gitopsd.model.record import SyncRecord
 from gitopsd.model.status import Status
 
@@ -64,22 +64,44 @@ def render_history(syncs: Sequence[SyncRecord], summarise: Callable[[Plan], str]
     return table(("SYNC", "STARTED", "REVISION", "RESULT", "TOOK", "CHANGES", "ERROR"), rows)
 
 
+def drifted(plan: Plan) -> tuple[Change, ...]:
+    """The changes that undo what somebody did on a host."""
+    return tuple(
+        change
+        for change in plan.changes
+        if change.action != "retain"
+        and (change.cause in ("drift", "leftover") or any(item.cause == "drift" for item in change.fields))
+    )
+
+
 def render_drift(plan: Plan) -> str:
     """What differs from what was applied though Git did not change it, by field."""
     rows: list[tuple[str, str, str, str, str]] = []
-    for change in plan.changes:
-        if change.cause in ("git", "placement", "image") and not any(item.cause == "drift" for item in change.fields):
-            continue
-        if change.action == "retain":
-            continue
+    for change in drifted(plan):
         name = f"{change.kind} {change.name}"
-        drifted = [item for item in change.fields if item.cause == "drift"]
-        rows += [(change.host, name, item.path, item.old or "(not set)", item.new or "(not set)") for item in drifted]
-        if not drifted or change.reason.startswith(("stopped", "created", "failed")):
+        fields = [item for item in change.fields if item.cause == "drift"]
+        rows += [(change.host, name, item.path, item.old or "(not set)", item.new or "(not set)") for item in fields]
+        if not fields or change.reason.startswith(("stopped", "created", "failed")):
             rows.append((change.host, name, "-", change.reason.split(";", 1)[0], "as applied"))
     if not rows:
         return "No drift.\n"
     return table(("HOST", "OBJECT", "FIELD", "IS", "SHOULD BE"), rows)
+
+
+def render_steps(sync: SyncRecord) -> str:
+    """Each step of a sync and what became of it."""
+    ended = {step.number: step for step in sync.steps}
+    rows: list[tuple[str, ...]] = []
+    for step in sync.plan.steps:
+        done = ended.get(step.number)
+        result = done.result if done else "never ended"
+        took = f"{done.seconds:.1f} s" if done else "-"
+        error = one_line(done.error, 90) if done and done.error else ""
+        rows.append(
+            (str(step.number), step.host or "builder", step.operation.replace("_", " "), step.object, result, took, error)
+        )
+    head = f"sync {sync.number}, {sync.started_at}: {sync.result} after {sync.seconds:.1f} s\n"
+    return head + table(("STEP", "HOST", "DOES", "TO", "RESULT", "TOOK", "ERROR"), rows)
 
 
 def render_outcome(outcome: Outcome) -> str:

@@ -1,0 +1,34 @@
+"""`gitopsd sync`: bring the hosts to what Git says, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gitopsd.cli.carryout import by_serve, finish, watch
+from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, settings_of
+
+
+@click.command(epilog="Example: gitopsd sync --repo https://git.example.org/fleet.git --ref main")
+@click.option("--stack", "stacks", multiple=True, metavar="NAME", help="Only this stack; may be given several times.")
+@allow
+@lock_wait
+@as_json
+@of_repository
+def command(stacks: tuple[str, ...], allow: tuple[str, ...], lock_wait: float, is_json: bool, **given: Any) -> None:
+    """Fetch, plan and apply, drift included, whatever the fleet file says about who may start it.
+
+    What failed at this commit before is tried again. When `gitopsd serve` runs, it does the work and this command shows it.
+    """
+    from gitopsd.control.lock import writer
+    from gitopsd.control.revisions import find_revision
+    from gitopsd.control.sync import look, sync
+    from gitopsd.control.wiring import Wiring
+
+    settings = settings_of(**given)
+    if by_serve(settings.socket, {"do": "sync", "stacks": list(stacks) or None, "allow": list(allow)}, is_json):
+        return
+    with writer(settings, lock_wait), Wiring(settings) as work:
+        view = look(work, find_revision(work), bring=True)
+        finish(sync(work, view, stacks or None, allow, watch(is_json)), is_json)

@@ -1,0 +1,41 @@
+"""`gitopsd validate`: is what the files say possible?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from gitopsd.cli.options import as_json, print_json
+
+
+@click.command(epilog="Example: gitopsd validate, or in a hook: gitopsd validate --json ~/fleet")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
+@as_json
+def command(folder: Path, is_json: bool) -> None:
+    """Check the fleet file and all stack files in FOLDER as they are now, committed or not. Asks no host and no registry.
+
+    Ends with 0 when all is well and with 1 when anything is wrong, all of which is printed.
+    """
+    from gitopsd.model.errors import Errors
+    from gitopsd.render import Renderer
+    from gitopsd.source import folder_revision
+
+    errors: list[str] = []
+    summary = ""
+    with Renderer() as renderer:
+        try:
+            rendered = renderer.render(folder_revision(folder.resolve()))
+            errors = [error for stack in rendered.blocked for error in stack.errors]
+            services = sum(len(stack.services) for stack in rendered.stacks)
+            summary = f"fleet {rendered.fleet.name}: {len(rendered.fleet.hosts)} hosts, {len(rendered.stacks)} stacks, {services} services"
+        except Errors as error:
+            errors = [str(each) for each in error.errors]
+    if is_json:
+        print_json({"version": 1, "valid": not errors, "errors": errors})
+    elif errors:
+        click.echo("\n".join(errors), err=True)
+    else:
+        click.echo(f"{summary}: all is well")
+    sys.exit(1 if errors else 0)

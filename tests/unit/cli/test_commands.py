@@ -1,0 +1,137 @@
+"""What commands print and how they end, on a fleet of which no host answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from gitopsd.cli import group
+from tests.fakes.fakework import Upstream
+
+TOP = Path(__file__).parents[3]
+FLEET = """\
+name: test
+registry: {address: "127.0.0.1:9", embedded: false, mirrors: {docker.io: "127.0.0.1:9"}}
+hosts:
+  a: {address: 127.0.0.1, port: 9, host_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJhJhUmTKgBLUXz8Av2iRBRXJnpZvvMNQ3Y1b0Y0pC0g}
+stacks:
+  shop: {file: stacks/shop.yaml}
+"""
+SHOP = "services:\n  web:\n    image: busybox:stable\n    deploy: {mode: global}\n"
+DATA = (
+    "apply",
+    "drift",
+    "history",
+    "host list",
+    "host facts",
+    "lab list",
+    "plan",
+    "registry status",
+    "render",
+    "status",
+    "sync",
+    "validate",
+)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    upstream = Upstream(tmp_path / "fleet")
+    upstream.commit({"gitopsd.yaml": FLEET, "stacks/shop.yaml": SHOP}, "first")
+    return upstream.path
+
+
+def run(fleet: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(TOP), "GITOPSD_STATE_DIR": str(fleet.parent / "state")}
+    command = [sys.executable, "-c", "from gitopsd.cli import main; main()", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=fleet, env=env)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_what_prints_data_prints_json_too(name: str) -> None:
+    words = name.split()
+    found = group.gitopsd.get_command(click.Context(group.gitopsd), words[0])
+    for word in words[1:]:
+        assert isinstance(found, click.Group)
+        found = found.commands[word]
+    assert found is not None
+    assert any("--json" in option.opts for option in found.params)
+
+
+def test_validate_says_that_all_is_well(fleet: Path) -> None:
+    done = run(fleet, "validate")
+    assert (done.returncode, done.stdout) == (0, "fleet test: 1 hosts, 1 stacks, 1 services: all is well\n")
+
+
+def test_validate_prints_every_error_with_its_line(fleet: Path) -> None:
+    (fleet / "stacks" / "shop.yaml").write_text(SHOP.replace("deploy", "depoly") + "    restrat: always\n")
+    done = run(fleet, "validate")
+    assert done.returncode == 1
+    assert done.stderr.count("error: unknown-key") == 2
+    assert "stacks/shop.yaml:4" in done.stderr
+    said = json.loads(run(fleet, "validate", "--json").stdout)
+    assert (said["valid"], len(said["errors"])) == (False, 2)
+
+
+def test_render_fills_everything_in(fleet: Path) -> None:
+    assert "mode: global" in run(fleet, "render", "shop").stdout
+    assert json.loads(run(fleet, "render", "--json").stdout)["stacks"][0]["name"] == "shop"
+    done = run(fleet, "render", "nosuch")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "error: no-such-stack")
+
+
+def test_plan_names_the_host_that_does_not_answer_and_has_nothing_to_do(fleet: Path) -> None:
+    done = run(fleet, "plan")
+    assert done.returncode == 0, done.stderr
+    assert "unknown   host a: " in done.stdout
+    assert "blocked   stack shop" in done.stdout
+    assert json.loads(run(fleet, "plan", "--json").stdout)["version"] == 1
+
+
+def test_status_ends_with_2_while_something_is_not_well(fleet: Path) -> None:
+    done = run(fleet, "status")
+    assert done.returncode == 2
+    assert "Unknown" in done.stdout
+    assert json.loads(run(fleet, "status", "--json").stdout)["hosts"][0]["state"] == "Unknown"
+
+
+def test_history_of_nothing(fleet: Path) -> None:
+    assert run(fleet, "history").stdout == "No sync yet.\n"
+    done = run(fleet, "history", "7")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "error: no-such-sync")
+
+
+def test_drift_of_nothing(fleet: Path) -> None:
+    done = run(fleet, "drift")
+    assert (done.returncode, done.stdout) == (0, "No drift.\n")
+    assert "unknown  host a" in done.stderr
+
+
+def test_a_saved_plan_that_is_none_is_an_error(fleet: Path) -> None:
+    (fleet / "x.plan").write_text('{"version": 7}')
+    done = run(fleet, "apply", "x.plan")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: not-a-plan\n  version is 7, expected 1\n")
+
+
+def test_a_revision_that_does_not_exist_is_an_error(fleet: Path) -> None:
+    done = run(fleet, "plan", "--revision", "nosuch")
+    assert done.returncode == 1
+    assert "error: no-such-reference" in done.stderr
+
+
+def test_schemas_are_printed_as_they_are_in_the_repository(fleet: Path) -> None:
+    for name in ("fleet", "stack", "plan"):
+        assert json.loads(run(fleet, "schema", name).stdout) == json.loads((TOP / "schemas" / f"{name}.schema.json").read_text())
+
+
+def test_hosts_are_listed(fleet: Path) -> None:
+    done = run(fleet, "host", "list")
+    assert done.returncode == 2
+    assert "Unknown" in done.stdout
