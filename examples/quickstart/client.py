@@ -23,7 +23,7 @@ def fetch(address: tuple[str, int]) -> str:
             data = b""
             while part := sock.recv(65536):
                 data += part
-        return "" if data.startswith(b"HTTP/1.0 200") or data.startswith(b"HTTP/1.1 200") else repr(data[:80])
+        return "" if data.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")) else repr(data[:80])
     except OSError as error:
         return repr(error)
 

@@ -17,7 +17,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
@@ -25,7 +25,7 @@ PORT = 8080
 BOLD, DIM, GREEN, RED, END = ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m") if sys.stdout.isatty() else ("",) * 5
 
 
-class Failed(Exception):
+class StepError(Exception):
     """A step did not hold."""
 
 
@@ -74,7 +74,7 @@ class Story:
         done = subprocess.run(words, env=self.environment, input=stdin, capture_output=True, check=False)
         if done.returncode not in expect:
             said = (done.stdout + done.stderr).decode(errors="replace")
-            raise Failed(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{said}")
+            raise StepError(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{said}")
         return done.stdout.decode()
 
     def gitopsd(self, *words: str | Path, expect: tuple[int, ...] = (0,)) -> str:
@@ -112,14 +112,14 @@ class Story:
         while True:
             try:
                 found = holds()
-            except (OSError, Failed, ValueError, KeyError):
+            except (OSError, StepError, ValueError, KeyError):
                 found = None
             if found:
                 return found
             if self.serving is not None and self.serving.poll() is not None:
-                raise Failed(f"gitopsd serve has ended:\n{self.log()}")
+                raise StepError(f"gitopsd serve has ended:\n{self.log()}")
             if time.monotonic() > deadline:
-                raise Failed(f"{what}: not within {seconds:g} s\n{self.log()}")
+                raise StepError(f"{what}: not within {seconds:g} s\n{self.log()}")
             time.sleep(0.1)
 
     def log(self) -> str:
@@ -169,7 +169,7 @@ class Story:
             for host in self.hosts:
                 line = f"{host['name']}: {{address: {host['address']}"
                 if line not in fleet:
-                    raise Failed(f"the lab gave {host['name']} the address {host['address']}, which is not in gitopsd.yaml")
+                    raise StepError(f"the lab gave {host['name']} the address {host['address']}, which is not in gitopsd.yaml")
                 fleet = fleet.replace(line, f'{line}, host_key: "{host["host_key"]}"')
             (self.repo / "gitopsd.yaml").write_text(fleet)
             self.git("init", "-q", "-b", "main")
@@ -178,7 +178,6 @@ class Story:
             self.gitopsd("validate")
         with self.step("a base image from Debian's busybox, pushed to the embedded registry as docker.io's busybox:stable"):
             self.gitopsd("registry", "start")
-            self.gitopsd("engine", "up")
             self.builder("load", stdin=busybox_archive("127.0.0.1:5000/library/busybox:stable"))
             self.builder("push", "127.0.0.1:5000/library/busybox:stable")
 
@@ -187,9 +186,13 @@ class Story:
         started = time.monotonic()
         with self.step("serve plans, builds, pushes, brings the engine to both hosts and converges them"):
             log = (self.folder / "serve.log").open("wb")
-            self.serving = subprocess.Popen([BIN / "gitopsd", "serve", "--drift", "600"], env=self.environment, stdout=log, stderr=log)
+            self.serving = subprocess.Popen(
+                [BIN / "gitopsd", "serve", "--drift", "600"], env=self.environment, stdout=log, stderr=log
+            )
             self.until("both hosts are converged", self.synced, 180)
-        self.summary.append(f"from the first commit to two converged hosts: {time.monotonic() - started:.1f} s, engine brought along")
+        self.summary.append(
+            f"from the first commit to two converged hosts: {time.monotonic() - started:.1f} s, engine brought along"
+        )
         self.show(self.log())
         with self.step("the page, fetched from outside the hosts"):
             pages = [self.fetch(host) for host in (0, 1)]
@@ -207,7 +210,7 @@ class Story:
         with self.step("gitopsd plan --revision second: says what will happen and why"):
             self.show("\n" + self.gitopsd("plan", "--revision", "second", expect=(2,)))
         if self.etags() != before:
-            raise Failed("planning changed a host")
+            raise StepError("planning changed a host")
         self.show("the state of both hosts has the same ETag before and after: nothing was changed")
         containers = self.containers(0)
         data = self.fetch(0, "/")
@@ -215,17 +218,19 @@ class Story:
             started = time.monotonic()
             with self.step("git merge; serve applies it while a client opens a new connection for each fetch"):
                 self.git("merge", "-q", "--ff-only", "second")
-                self.until("both hosts answer with version 2", lambda: [self.version(h) for h in (0, 1)] == ["2", "2"] and self.synced())
+                self.until(
+                    "both hosts answer with version 2", lambda: [self.version(h) for h in (0, 1)] == ["2", "2"] and self.synced()
+                )
             taken = time.monotonic() - started
         load.must_be_clean()
         self.summary.append(f"second commit to converged: {taken:.1f} s; {load.text}")
         self.show(load.text)
         after = self.containers(0)
         if after["store"] != containers["store"] or after["web"] == containers["web"]:
-            raise Failed(f"only web should have been replaced: {containers} became {after}")
+            raise StepError(f"only web should have been replaced: {containers} became {after}")
         self.show("only web was replaced; the store's container is the same, and so is its data")
         if since(data) != since(self.fetch(0, "/")):
-            raise Failed("the data in the volume has changed")
+            raise StepError("the data in the volume has changed")
         self.must_be_empty()
 
     def containers(self, host: int) -> dict[str, str]:
@@ -245,16 +250,16 @@ class Story:
         self.show(found)
         for word in ("shop-store-1", "networks", "128"):
             if word not in found:
-                raise Failed(f"drift does not name {word}:\n{found}")
+                raise StepError(f"drift does not name {word}:\n{found}")
         with self.step("gitopsd sync heals it"):
             self.gitopsd("sync")
-            self.until("lab-1 is as Git says", lambda: self.synced() and "storekeeper" or self.synced())
+            self.until("lab-1 is as Git says", self.synced)
         with self.docker(0) as docker:
             shown = json.loads(docker("inspect", "shop-web-1", "shop-store-1"))
         if shown[0]["HostConfig"]["Memory"] != 64 << 20 or "shop_shop" not in shown[0]["NetworkSettings"]["Networks"]:
-            raise Failed("the web container is not as Git says")
+            raise StepError("the web container is not as Git says")
         if not shown[1]["State"]["Running"]:
-            raise Failed("the store does not run")
+            raise StepError("the store does not run")
         self.must_be_empty()
 
     def back_and_away(self) -> None:
@@ -262,9 +267,11 @@ class Story:
         builds = self.count_builds()
         with self.step("git revert: the first version is back"):
             self.git("revert", "--no-edit", "HEAD")
-            self.until("both hosts answer with version 1", lambda: [self.version(h) for h in (0, 1)] == ["1", "1"] and self.synced())
+            self.until(
+                "both hosts answer with version 1", lambda: [self.version(h) for h in (0, 1)] == ["1", "1"] and self.synced()
+            )
         if self.count_builds() != builds:
-            raise Failed("the revert built an image")
+            raise StepError("the revert built an image")
         self.show("nothing was built: the image of those files is in the registry")
         with self.step("the stack notes is taken out of gitopsd.yaml; its containers go"):
             lines = (self.repo / "gitopsd.yaml").read_text().splitlines(keepends=True)
@@ -275,10 +282,10 @@ class Story:
         with self.docker(0) as first, self.docker_of(1) as second:
             volumes = first("volume", "ls", "-q") + second("volume", "ls", "-q")
         if "notes_log" not in volumes:
-            raise Failed("the volume of notes is gone")
+            raise StepError("the volume of notes is gone")
         said = self.gitopsd("history", "--json")
         if "notes_log" not in self.log() + said:
-            raise Failed(f"nothing says that the volume notes_log is kept\n{self.log()}")
+            raise StepError(f"nothing says that the volume notes_log is kept\n{self.log()}")
         self.show("its volume notes_log is kept, and said to be kept")
         self.must_be_empty()
 
@@ -292,13 +299,14 @@ class Story:
             return "".join(docker("ps", "-aq", "--filter", "label=gitopsd.stack=notes") for docker in (first, second))
 
     def count_builds(self) -> int:
-        return self.log().count("build ") if False else len(json.loads(self.builder("images", "--json")))
+        return len(json.loads(self.builder("images", "--json")))
 
     def death(self) -> None:
         self.chapter(7, "Death: kill -9 of the engine's daemon on lab-1")
         root = Path(f"/proc/{self.hosts[0]['pid']}/root")
         with self.docker_of(0) as docker:
-            script = "for i in $(seq 400); do nslookup store 127.0.0.11 >/dev/null 2>&1 && echo ok || echo failed; done > /tmp/lookups; echo done >> /tmp/lookups"
+            script = """for i in $(seq 400); do nslookup store 127.0.0.11 >/dev/null 2>&1 && echo ok || echo failed; done > /tmp/lookups
+                        echo done >> /tmp/lookups"""
             docker("exec", "-d", "shop-web-1", "sh", "-c", script)
         with Load(self.hosts[0]["address"]) as load:
             time.sleep(0.5)
@@ -308,11 +316,14 @@ class Story:
                 self.until("another daemon runs", lambda: int((root / "run/gitopsd-engine/engine.pid").read_text()) != pid, 20)
                 self.until("it answers", lambda: self.containers(0), 20)
             with self.docker_of(0) as docker:
-                lookups = self.until("the look-ups are through", lambda: (t := docker("exec", "shop-web-1", "cat", "/tmp/lookups")) and "done" in t and t)
+                lookups = self.until(
+                    "the look-ups are through",
+                    lambda: (t := docker("exec", "shop-web-1", "cat", "/tmp/lookups")) and "done" in t and t,
+                )
         load.must_be_clean()
         words = lookups.split()
         if words.count("failed"):
-            raise Failed(f"{words.count('failed')} of {len(words)} look-ups of store failed")
+            raise StepError(f"{words.count('failed')} of {len(words)} look-ups of store failed")
         self.show(f"{load.text}; {words.count('ok')} look-ups of store inside web, none failed")
         self.summary.append("the engine's daemon was killed: no fetch and no look-up failed")
         with self.docker(0) as docker:
@@ -333,7 +344,7 @@ class Story:
         if self.lab.exists():
             self.gitopsd("lab", "down", "--state", self.lab)
         if self.state.exists():
-            self.gitopsd("engine", "down", "--yes")
+            self.gitopsd("registry", "remove", "--yes")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -344,7 +355,7 @@ class Load:
         self._address = address
         self.text = ""
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, HERE / "client.py", f"{self._address}:{PORT}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -357,7 +368,7 @@ class Load:
 
     def must_be_clean(self) -> None:
         if self._counted["failed"] or self._counted["rate"] < 200:
-            raise Failed(f"{self.text}: {self._counted['errors']}")
+            raise StepError(f"{self.text}: {self._counted['errors']}")
 
 
 def since(page: str) -> str:
@@ -394,7 +405,9 @@ def tar(entries: list[tuple[str, bytes, bytes, str, int]]) -> bytes:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bash examples/quickstart/run", description="From a commit to running containers on two hosts.")
+    parser = argparse.ArgumentParser(
+        prog="bash examples/quickstart/run", description="From a commit to running containers on two hosts."
+    )
     parser.add_argument("--keep", action="store_true", help="leave it up to play with")
     parser.add_argument("--down", action="store_true", help="take away what --keep left")
     options = parser.parse_args()
@@ -409,13 +422,21 @@ def main() -> int:
     started = time.monotonic()
     code = 1
     try:
-        for step in (story.make_hosts, story.make_repository, story.first_commit, story.change, story.drift, story.back_and_away, story.death):
+        for step in (
+            story.make_hosts,
+            story.make_repository,
+            story.first_commit,
+            story.change,
+            story.drift,
+            story.back_and_away,
+            story.death,
+        ):
             step()
         code = 0
         print(f"\n{BOLD}{GREEN}All seven steps held, in {time.monotonic() - started:.0f} s.{END}")
         for line in story.summary:
             print(f"  {line}")
-    except (Failed, OSError, KeyError, ValueError, StopIteration, subprocess.SubprocessError) as error:
+    except (StepError, OSError, KeyError, ValueError, StopIteration, subprocess.SubprocessError) as error:
         print(f"\n{RED}{error}{END}", file=sys.stderr)
     finally:
         if options.keep and code == 0:
@@ -425,7 +446,7 @@ def main() -> int:
             with story.step("\n  taking everything away"):
                 story.down()
             if code == 0:
-                print("\nTo play with it: bash examples/quickstart/run --keep.  Your own hosts: README.md, \"A first fleet file\".")
+                print('\nTo play with it: bash examples/quickstart/run --keep.  Your own hosts: README.md, "A first fleet file".')
     return code
 
 

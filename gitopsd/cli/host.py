@@ -35,7 +35,12 @@ def list_(is_json: bool, **given: Any) -> None:
             reach.sources(), reach.fleet.name, new={host.name for host in reach.hosts} - set(work.store.host_numbers())
         )
     if is_json:
-        print_json({"version": 1, "hosts": [{"host": h.host, "error": h.error, **to_json(h.facts)} for h in observed.hosts]})
+        print_json(
+            {
+                "version": 1,
+                "hosts": [{"host": h.host, "error": h.error, "etag": h.etag, **to_json(h.facts)} for h in observed.hosts],
+            }
+        )
     else:
         rows = [
             (

@@ -17,16 +17,19 @@ def command() -> None:
 @command.command(epilog="Example: gitopsd registry start")
 @of_repository
 def start(**given: Any) -> None:
-    """Have the registry of the fleet file answer, so that images can be pushed to it."""
+    """Have the registry of the fleet file answer, and the engine that builds run, so that images can be pushed by hand."""
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.wiring import Wiring
 
     with Wiring(settings_of(**given)) as work:
         fleet = work.renderer.render_fleet(find_revision(work).tree)
         work.services.ensure_registry(fleet.registry)
+        work.services.builder(fleet.registry)
+        sock = work.services.place().socket
     click.echo(
         f"the registry answers at {fleet.registry.address}" if fleet.registry.embedded else "the registry is not ours to start"
     )
+    click.echo(f"the engine that builds answers at unix://{sock}")
 
 
 @command.command(epilog="Example: gitopsd registry status --json")
