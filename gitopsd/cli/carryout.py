@@ -56,6 +56,7 @@ def finish(synced: Synced, is_json: bool) -> None:
 def watch(is_json: bool) -> Watch:
     """A line for each step that matters, on standard error."""
     from gitopsd.apply import Watch
+    from gitopsd.report import step_words
 
     if is_json:
         return Watch()
@@ -67,7 +68,8 @@ def watch(is_json: bool) -> Watch:
         if outcome.result == "skipped":
             return
         colour = None if outcome.result == "succeeded" else "red"
-        words = f"{step.operation.replace('_', ' ')} {step.object}"
-        click.secho(f"  {step.host or 'builder'}  {words}  {outcome.result} in {outcome.seconds:.1f} s", fg=colour, err=True)
+        result = "" if outcome.result == "succeeded" else f"{outcome.result}, "
+        line = f"  {step.host or 'builder'}  {step_words(step)}  ({result}{outcome.seconds:.1f} s)"
+        click.secho(line, fg=colour, err=True)
 
     return Watch(progress=progress, ended=ended)

@@ -33,6 +33,7 @@ from gitopsd.model.outcome import StepOutcome
 from gitopsd.model.plan import Plan, Step
 from gitopsd.model.revision import Revision
 from gitopsd.plan import brief, from_document, only, summary
+from gitopsd.report import step_words
 from gitopsd.source import Watcher
 
 _PINS_HOLD_S = 300.0
@@ -307,7 +308,7 @@ class _Teller:
         def ended(step: Step, outcome: StepOutcome) -> None:
             if outcome.result == "failed":
                 first, *rest = (outcome.error or "").splitlines()
-                self.error(f"{step.host}  {step.operation.replace('_', ' ')} {step.object}: {first}", rest)
+                self.error(f"{step.host or 'builder'}  {step_words(step)}: {first}", rest)
             elif outcome.result == "succeeded" and step.operation in (
                 "transition",
                 "wait_healthy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gitopsd.model.outcome import Outcome
-from gitopsd.model.plan import Change, Plan
+from gitopsd.model.plan import Change, Plan, Step
 from gitopsd.model.record import SyncRecord
 from gitopsd.model.status import Status
 
@@ -101,7 +101,22 @@ def render_steps(sync: SyncRecord) -> str:
             (str(step.number), step.host or "builder", step.operation.replace("_", " "), step.object, result, took, error)
         )
     head = f"sync {sync.number}, {sync.started_at}: {sync.result} after {sync.seconds:.1f} s\n"
-    return head + table(("STEP", "HOST", "DOES", "TO", "RESULT", "TOOK", "ERROR"), rows)
+    return head + table(("STEP", "HOST", "DOES", "RESULT", "TOOK", "ERROR"), rows)
+
+
+_DOES: dict[str, str] = {
+    "wait_healthy": "wait for",
+    "transition": "hand over to",
+    "connect_network": "connect",
+    "disconnect_network": "disconnect",
+}
+
+
+def step_words(step: Step) -> str:
+    """`create container shop-web-1`."""
+    verb = _DOES.get(step.operation) or step.operation.split("_", 1)[0]
+    network = f", network {step.name}" if step.operation in ("connect_network", "disconnect_network") else ""
+    return f"{verb} {step.object}{network}"
 
 
 def render_outcome(outcome: Outcome) -> str:
@@ -110,7 +125,7 @@ def render_outcome(outcome: Outcome) -> str:
     for step, ended in zip(outcome.plan.steps, outcome.steps, strict=True):
         if ended.result == "failed" and ended.error:
             place = f" on {step.host}" if step.host else ""
-            errors.append(f"step {step.number} {step.operation.replace('_', ' ')} {step.object}{place}\n{_indented(ended.error)}")
+            errors.append(f"step {step.number}, {step_words(step)}{place}:\n{_indented(ended.error)}")
     skipped = sum(step.result == "skipped" for step in outcome.steps)
     done = sum(step.result == "succeeded" for step in outcome.steps)
     words = {"nothing": "nothing to do", "succeeded": "succeeded", "partial": "partly failed", "failed": "failed"}

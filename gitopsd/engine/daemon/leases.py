@@ -6,6 +6,7 @@ The counter is durable before a token is given out, so that a controller that wa
 from __future__ import annotations
 
 import os
+import threading
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json
@@ -18,6 +19,7 @@ class Leases:
         self._path = os.path.join(data_root, "fencing")
         self._changes = changes
         self._held: dict[str, tuple[str, int]] = {}
+        self._lock = threading.Lock()
         try:
             with open(self._path, encoding="ascii") as file:
                 self._last = int(file.read())
@@ -26,14 +28,15 @@ class Leases:
 
     def take(self, stack: str, holder: str) -> int:
         """A fresh token; ApiError 409 `lease-held` while another holds the stack."""
-        if stack in self._held:
-            other, token = self._held[stack]
-            raise ApiError(409, f"stack {stack} is managed by {other}", "lease-held", holder=other, token=token)
-        write_durably(self._path, str(self._last + 1).encode())
-        self._last += 1
-        self._held[stack] = (holder, self._last)
-        self._changes.bump()
-        return self._last
+        with self._lock:  # it is called from threads, since it writes
+            if stack in self._held:
+                other, token = self._held[stack]
+                raise ApiError(409, f"stack {stack} is managed by {other}", "lease-held", holder=other, token=token)
+            write_durably(self._path, str(self._last + 1).encode())
+            self._last += 1
+            self._held[stack] = (holder, self._last)
+            self._changes.bump()
+            return self._last
 
     def release(self, stack: str, token: int) -> None:
         if self._held.get(stack, ("", 0))[1] == token:
