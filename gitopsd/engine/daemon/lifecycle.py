@@ -327,7 +327,7 @@ class Lifecycle:
             end = None
         if end is not None and end.get("run") == run:
             return end
-        return {"exit_code": LOST_EXIT_CODE, "finished": time.time_ns(), "oom_killed": False, "error": "monitor-lost"}
+        return {"run": run, "exit_code": LOST_EXIT_CODE, "finished": time.time_ns(), "oom_killed": False, "error": "monitor-lost"}
 
     async def start_again(self, container: Container, delay_s: float) -> None:
         """Restart after a pause, unless somebody decided otherwise meanwhile; a start that fails counts as an end."""
