@@ -114,12 +114,12 @@ def _place(root: int, path: str, is_directory: bool) -> int:
 
 
 def _open_null() -> int:
-    """A detached copy of the host's /dev/null, known to be the device."""
-    tree = km.open_tree(km.AT_FDCWD, "/dev/null")
-    status = os.fstat(tree)
+    """A descriptor of the host's /dev/null, known to be the device. Not of a detached copy: that can be copied again since 6.15 only."""
+    null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
+    status = os.fstat(null)
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
         raise OSError(errno.ENODEV, "the host's /dev/null is not the null device")
-    return tree
+    return null
 
 
 def _make_devices(directory: int) -> None:
