@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterable
 from typing import Optional
 
@@ -20,6 +21,8 @@ from gitopsd.engine.networks.allocate import veth_name, veth_prefix
 from gitopsd.engine.networks.endpoint import Endpoint, parse_alias, render_alias
 from gitopsd.engine.networks.ruleset import resolver_table
 
+_NOTICE_TRIES, _NOTICE_S = 100, 0.001
+
 
 def create(host: Netlink, inside: Netlink, instance: str, endpoint: Endpoint, bridge: Link) -> None:
     """Connect a container. On an error nothing of it is left."""
@@ -30,18 +33,30 @@ def create(host: Netlink, inside: Netlink, instance: str, endpoint: Endpoint, br
     finally:
         os.close(netns)
     try:
+        host.ask(links.without_ipv6(name), links.set_up(name))
         inside.ask(links.without_ipv6(endpoint.interface), links.set_up(endpoint.interface))
         index = links.read(inside.get(links.get(endpoint.interface))).index
         inside.ask(addressing.add_address(index, endpoint.address, endpoint.prefix))
         host.ask(
             links.describe_port(name, render_alias(endpoint)),
-            links.set_up(name),
             # who had the address before, or that nobody answered for it, is forgotten
             addressing.set_neighbour(bridge.index, endpoint.address, endpoint.mac),
         )
+        for concerned in (name, bridge.name):
+            _await_working(host, concerned)
     except OSError:
         delete(host, name)
         raise
+
+
+def _await_working(host: Netlink, name: str) -> None:
+    """The kernel notices that both ends are up a moment later, when told to look (since 6.8) or by itself. What is sent before is lost, and asked for
+    again after a second: a container's first connection must not meet that.
+    """
+    for _ in range(_NOTICE_TRIES):
+        if links.read(host.get(links.get(name))).is_working:
+            return
+        time.sleep(_NOTICE_S)
 
 
 def delete(host: Netlink, name: str) -> None:

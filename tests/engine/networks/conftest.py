@@ -321,7 +321,7 @@ def ask(address: str, port: int, protocol: str = "tcp", timeout_s: float = 1.0, 
             return sock.recv(200).decode()
         except ConnectionRefusedError:
             return "refused"
-        except TimeoutError:
+        except socket.timeout:  # noqa: UP041  in Python 3.9 it is no TimeoutError
             return "silent"
         except OSError as error:
             return "unreachable" if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) else str(error)

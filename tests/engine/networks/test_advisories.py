@@ -45,7 +45,7 @@ def test_cve_2020_8558_a_container_does_not_reach_services_on_the_hosts_loopback
     web.command("ip", "route", "del", "local", "127.0.0.1", "table", "local")
     web.command("ip", "route", "add", "127.0.0.0/8", "via", network.gateway)
     knock(web, a_datagram(web.address, "127.0.0.1", 5000, b"to the loopback"), "127.0.0.1")
-    with pytest.raises(TimeoutError):
+    with pytest.raises(OSError, match="timed out"):
         secret.recv(100)
 
     secret.close()
@@ -54,7 +54,7 @@ def test_cve_2020_8558_a_container_does_not_reach_services_on_the_hosts_loopback
     public.settimeout(0.3)
     run_command("sh", "-c", f"echo 1 > /proc/sys/net/ipv4/conf/gb{host.instance}-{network.id[:6]}/accept_local")
     knock(web, a_datagram("127.0.0.1", network.gateway, 5001, b"from the loopback"), network.gateway)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(OSError, match="timed out"):
         public.recv(100)
     knock(web, a_datagram(web.address, network.gateway, 5001, b"from itself"), network.gateway)
     assert public.recv(100) == b"from itself"
@@ -119,7 +119,7 @@ def test_nothing_at_all_passes_between_an_internal_network_and_the_world(engine:
 
     for receiver in (leak, intrusion):
         receiver.settimeout(0.3)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(OSError, match="timed out"):
             receiver.recv(100)
         receiver.close()
 

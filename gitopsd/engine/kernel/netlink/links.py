@@ -20,7 +20,8 @@ LOOPBACK = 0x8
 
 _IFINFO = struct.Struct("=BxHiII")
 _ADDRESS, _NAME, _MTU, _MASTER, _INFO = 1, 3, 4, 10, 18
-_ALIAS, _AF_SPEC, _NETNS_FD = 20, 26, 28
+_OPERATIONAL, _ALIAS, _AF_SPEC, _NETNS_FD = 16, 20, 26, 28
+_WORKS = (0, 6)  # IF_OPER_UNKNOWN, as a loopback has it, and IF_OPER_UP
 _INFO_KIND, _INFO_DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
 _PEER = 1  # VETH_INFO_PEER
 _FORWARD_DELAY, _STP = 1, 5  # IFLA_BR_*
@@ -41,6 +42,8 @@ class Link:
     alias: str
     is_up: bool
     is_loopback: bool
+    is_working: bool
+    """Up, and the other end too; only then does a port of a bridge pass frames on."""
 
 
 def create_bridge(name: str, mac: str, mtu: int) -> Request:
@@ -75,11 +78,10 @@ def create_veth(name: str, master: int, peer: str, peer_mac: str, peer_netns: in
 
 
 def describe_port(name: str, alias: str) -> Request:
-    """Let a port of a bridge send frames back where they came from, write down whose it is, give it no IPv6 address."""
+    """Let a port of a bridge send frames back where they came from, and write down whose it is."""
     tree: Tree = (
         (_NAME, text(name)),
         (_ALIAS, alias.encode()),
-        (_AF_SPEC, ((_INET6, ((_ADDRESS_MODE, _MODE_NONE),)),)),
         (_INFO, ((_SLAVE_KIND, text("bridge")), (_SLAVE_DATA, ((_HAIRPIN, b"\1"),)))),
     )
     return _change(NEWLINK, 0, tree, f"describe port {name}")
@@ -129,6 +131,7 @@ def read(message: Message) -> Link:
         alias=attributes.read_text(found.get(_ALIAS, b"")),
         is_up=bool(flags & UP),
         is_loopback=bool(flags & LOOPBACK),
+        is_working=native(found.get(_OPERATIONAL, b"\0")) in _WORKS,
     )
 
 

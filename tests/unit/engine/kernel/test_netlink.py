@@ -94,7 +94,7 @@ def test_a_link_without_a_kind_a_master_or_an_address_is_read() -> None:
 
     link = links.read(Message(links.NEWLINK, 0, 1, 0, body))
 
-    assert link == links.Link(1, "lo", "", "", 65536, 0, "", True, True)
+    assert link == links.Link(1, "lo", "", "", 65536, 0, "", True, True, True)
 
 
 def test_a_connection_is_deleted_by_the_bytes_it_was_read_from() -> None:
