@@ -119,10 +119,10 @@ class Networks:
 
     def tear_down(self) -> None:
         """Take everything of this engine out of the kernel; the records stay."""
+        for container in list(self._state.members):
+            self.release(container)
+        self._later.submit(int).result()
         with self._lock, _kernel("tear networks down"):
-            for container in list(self._state.members):
-                self.release(container)
-            self._later.submit(int).result()
             self._state.active.clear()
             self._host.reassert()
 
@@ -316,11 +316,15 @@ class Networks:
             if endpoint is None:
                 raise ApiError(404, f"{what}: the container is not connected to it")
             with _kernel(what):
-                before = self._state.published_by(member)
+                before, place = self._state.published_by(member), member.endpoints.index(endpoint)
                 member.endpoints.remove(endpoint)
+                try:
+                    self._move(member, before)
+                    self._host.disconnect(endpoint)
+                except BaseException:
+                    member.endpoints.insert(place, endpoint)
+                    raise
                 self._show([network.id], member)
-                self._move(member, before)
-                self._host.disconnect(endpoint)
                 self._host.lead_out(member)
 
     def rename(self, container: str, name: str) -> None:

@@ -123,6 +123,16 @@ def test_a_network_whose_bridge_a_reboot_took_is_there_again(engine: Any, host: 
     assert "10.192.0.65/26" in run_command("ip", "address", "show", f"gb{host.instance}-{network.id[:6]}")
 
 
+def test_tearing_down_takes_containers_out_and_everything_of_ours_away(engine: Any, host: Any, run_command: Any) -> None:
+    engine.networks.create({"Name": "front"})
+    web = engine.run("web", "front", ports=[PortRequest("udp", 80, host_port=8080)])
+
+    engine.networks.tear_down()
+
+    assert (run_command("nft", "list", "ruleset"), host.instance in run_command("ip", "link")) == ("", False)
+    assert "eth0" not in web.command("ip", "link")
+
+
 def test_a_record_that_cannot_be_read_stops_the_start_and_is_named(engine: Any) -> None:
     network = engine.networks.create({"Name": "front"})
     path = engine.folder / f"{network.id}.json"
