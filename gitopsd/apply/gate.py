@@ -44,7 +44,7 @@ def wait_healthy(engine: EngineApi, container: str, spec: ContainerSpec, until: 
         restarts = count if restarts is None else restarts
         why = _ended(state, until) if count - restarts < _CRASHES else f"started again {count - restarts} times"
         if why:
-            raise _error(engine, container, spec, until, why)
+            raise _error(engine, container, spec, until, why, _last_check(state))
         now = time.monotonic()
         if until == "completed":
             if state["Status"] == "exited":
@@ -60,7 +60,7 @@ def wait_healthy(engine: EngineApi, container: str, spec: ContainerSpec, until: 
         if now >= deadline:
             health = state.get("Health", {}).get("Status")
             status = f"{state['Status']}, {health}" if health else state["Status"]
-            raise _error(engine, container, spec, until, f"still {status} after {now - started:.0f} s")
+            raise _error(engine, container, spec, until, f"still {status} after {now - started:.0f} s", _last_check(state))
         time.sleep(min(timing.poll_s * (1 + (now - started)), 1.0))
 
 
@@ -83,12 +83,22 @@ def _ended(state: dict[str, Any], until: str) -> str:
     return "unhealthy" if state.get("Health", {}).get("Status") == "unhealthy" else ""
 
 
-def _error(engine: EngineApi, container: str, spec: ContainerSpec, until: str, why: str) -> GitopsdError:
+def _error(engine: EngineApi, container: str, spec: ContainerSpec, until: str, why: str, check: str) -> GitopsdError:
     code = "job-failed" if until == "completed" else "not-healthy"
-    return GitopsdError(code, why, Where(host=engine.host, object=f"container {spec.name}"), _last_lines(engine, container))
+    where = Where(host=engine.host, object=f"container {spec.name}")
+    return GitopsdError(code, why, where, "\n    ".join([*([check] if check else []), _last_lines(engine, container)]))
 
 
-def _last_lines(engine: EngineApi, container: str) -> str | None:
+def _last_check(state: dict[str, Any]) -> str:
+    """What the last health check said."""
+    checks = cast("list[dict[str, Any]]", state.get("Health", {}).get("Log") or [])
+    if not checks:
+        return ""
+    said = " ".join(str(checks[-1].get("Output") or "").split())
+    return f"its last health check ended with {checks[-1].get('ExitCode')}" + (f": {said[:300]}" if said else "")
+
+
+def _last_lines(engine: EngineApi, container: str) -> str:
     try:
         output = b"".join(data for _, data in engine.logs(container, tail=_LOG_LINES))
     except GitopsdError as error:

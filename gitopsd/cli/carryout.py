@@ -33,6 +33,8 @@ def by_serve(socket: Any, request: dict[str, Any], is_json: bool) -> bool:
         else:
             if is_json:
                 print_json(message["sync"])
+            elif message["result"] == "nothing":
+                click.echo("nothing to do")
             sys.exit(0 if message["result"] in ("nothing", "succeeded") else 1)
     return True
 

@@ -25,7 +25,7 @@ def command(is_json: bool, **given: Any) -> None:
     from gitopsd.report import render_status
 
     with Wiring(settings_of(**given)) as work:
-        status = status_of(work, look(work, find_revision(work)))
+        status = status_of(work, look(work, find_revision(work), is_retry=False))
     if is_json:
         print_json({"version": 1, **to_json(status)})
     else:

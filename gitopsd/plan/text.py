@@ -40,12 +40,15 @@ def summary(plan: Plan) -> str:
 
 
 def brief(plan: Plan) -> tuple[str, ...]:
-    """A line for each folded change, for logs."""
+    """A line for each folded change and each of its fields, for logs."""
     found: list[str] = []
     for stack in sorted({change.stack for change in plan.changes}):
-        changes = [change for change in plan.changes if change.stack == stack and change.action != "retain"]
+        changes = [change for change in plan.changes if change.stack == stack]
+        if all(change.action == "retain" for change in changes):
+            continue  # kept since long
         for names, hosts, change in _folded(changes):
             found.append(f"{_SIGNS[change.action]} {_title(names, hosts, change)}: {_does(change)}")
+            found += [line[2:] for line in _fields(change.fields)]
     return tuple(found)
 
 
