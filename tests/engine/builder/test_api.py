@@ -50,6 +50,9 @@ class Api:
         self.loop.close()
 
     def close(self) -> None:
+        for thread in threading.enumerate():
+            if thread.name == "stream":  # a build that was left alone ends a moment later
+                thread.join(20)
         self.loop.call_soon_threadsafe(self.stop.set)
         self.thread.join()
 
