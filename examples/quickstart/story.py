@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,6 @@ class Story:
             **os.environ,
             "GITOPSD_STATE_DIR": str(self.state),
             "GITOPSD_REPO": str(self.repo),
-            "GITOPSD_KEY": str(self.lab / "id"),
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_AUTHOR_NAME": "You",
             "GIT_AUTHOR_EMAIL": "you@example.org",
@@ -95,7 +95,7 @@ class Story:
         """The docker CLI on a host's socket, which ssh forwards."""
         sock = self.folder / "docker.sock"
         forward = subprocess.Popen(
-            ["ssh", "-nNT", "-i", str(self.lab / "id"), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
+            ["ssh", "-nNT", "-i", self.environment["GITOPSD_KEY"], "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
              "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ExitOnForwardFailure=yes", "-L",
              f"{sock}:/run/gitopsd-engine/engine.sock", f"root@{self.hosts[host]['address']}"]
         )  # fmt: skip
@@ -120,7 +120,7 @@ class Story:
                 raise StepError(f"gitopsd serve has ended:\n{self.log()}")
             if time.monotonic() > deadline:
                 raise StepError(f"{what}: not within {seconds:g} s\n{self.log()}")
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def log(self) -> str:
         path = self.folder / "serve.log"
@@ -155,7 +155,9 @@ class Story:
     def make_hosts(self) -> None:
         self.chapter(1, "Hosts: two Linux machines made of namespaces, with sshd, without Docker")
         with self.step("gitopsd lab up 2"):
-            self.hosts = json.loads(self.gitopsd("lab", "up", "2", "--state", self.lab, "--json"))["hosts"]
+            lab = json.loads(self.gitopsd("lab", "up", "2", "--state", self.lab, "--json"))
+        self.hosts = lab["hosts"]
+        self.environment["GITOPSD_KEY"] = lab["key"]
         for host in self.hosts:
             self.show(f"{host['name']}  {host['address']}")
 
@@ -167,15 +169,13 @@ class Story:
                 shutil.copytree(HERE / name, self.repo / name)
             fleet = (HERE / "gitopsd.yaml").read_text()
             for host in self.hosts:
-                line = f"{host['name']}: {{address: {host['address']}"
-                if line not in fleet:
-                    raise StepError(f"the lab gave {host['name']} the address {host['address']}, which is not in gitopsd.yaml")
-                fleet = fleet.replace(line, f'{line}, host_key: "{host["host_key"]}"')
+                known = f'{host["name"]}: {{address: {host["address"]}, host_key: "{host["host_key"]}"}}'
+                fleet = re.sub(rf"{host['name']}: {{.*}}", known, fleet)
             (self.repo / "gitopsd.yaml").write_text(fleet)
             self.git("init", "-q", "-b", "main")
             self.commit("feat: the shop")
         with self.step("gitopsd validate"):
-            self.gitopsd("validate")
+            self.gitopsd("validate", self.repo)
         with self.step("a base image from Debian's busybox, pushed to the embedded registry as docker.io's busybox:stable"):
             self.gitopsd("registry", "start")
             self.builder("load", stdin=busybox_archive("127.0.0.1:5000/library/busybox:stable"))
@@ -437,7 +437,7 @@ def main() -> int:
         for line in story.summary:
             print(f"  {line}")
     except (StepError, OSError, KeyError, ValueError, StopIteration, subprocess.SubprocessError) as error:
-        print(f"\n{RED}{error}{END}", file=sys.stderr)
+        print(f"\n{RED}{error}{END}", flush=True)
     finally:
         if options.keep and code == 0:
             (story.folder / "serve.pid").write_text(str(story.serving.pid if story.serving else 0))
@@ -453,7 +453,7 @@ def main() -> int:
 def print_next(story: Story) -> None:
     print(f"""
 It is up. Try:
-  export GITOPSD_STATE_DIR={story.state} GITOPSD_REPO={story.repo} GITOPSD_KEY={story.lab / "id"} PATH={BIN}:$PATH
+  export GITOPSD_STATE_DIR={story.state} GITOPSD_REPO={story.repo} GITOPSD_KEY={story.environment["GITOPSD_KEY"]} PATH={BIN}:$PATH
   gitopsd status
   curl http://{story.hosts[0]["address"]}:{PORT}/
   cd {story.repo}; echo 3 > web/site/version; git commit -qam three; tail -f {story.folder}/serve.log

@@ -7,6 +7,7 @@ Rule 2: every call carries the lease of its stack, and the first that touches an
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -55,6 +56,8 @@ class Calls:
     images: Images
     made: Made
     timing: Timing
+    sending: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    """One image at a time to a host: two of them have layers in common, which then travel once."""
 
     def run(self, step: Step, engine: EngineApi, lease: Held | None, is_again: bool, progress: Progress) -> str | None:
         """Carry out a step; what it made, if it made something. `is_again`: an answer was lost, it may be done."""
@@ -102,7 +105,8 @@ def _generation_now(engine: EngineApi, identity: str) -> int | None:
 
 def _send_image(calls: Calls, call: _Call) -> str | None:
     assert call.step.image is not None
-    return send_image(call.engine, calls.source, calls.image(call.step.image), call.step.name, call.lease, call.progress)
+    with calls.sending[call.step.host]:
+        return send_image(call.engine, calls.source, calls.image(call.step.image), call.step.name, call.lease, call.progress)
 
 
 def _create_network(calls: Calls, call: _Call) -> str | None:

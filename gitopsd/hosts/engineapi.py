@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -24,6 +25,8 @@ SOCKET = "/run/gitopsd-engine/engine.sock"
 _DOCKER = "/v1.44"
 _OWN = "/gitopsd/v1"
 _IN_NAMES = "/:@"
+_OTHERS_S, _LOOK_AGAIN_S = 60.0, 0.2
+"""How long somebody else may take who sends the same blob to the same host."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class EngineApi:
     def send_blob(self, digest: str, size: int, open_at: Callable[[int], Iterable[bytes]], lease: Held | None = None) -> bool:
         """Send a blob if it is not there, going on where a broken connection left off. Whether anything was sent."""
         reached = -1
+        deadline = time.monotonic() + _OTHERS_S
         while True:
             missing = self.blobs_missing([digest])
             if digest not in missing.digests:
@@ -128,6 +132,9 @@ class EngineApi:
             try:
                 self.put_blob(digest, size, open_at, offset, lease)
             except GitopsdError as error:
+                if error.code == "offset-differs" and time.monotonic() < deadline:  # another is sending it, too
+                    time.sleep(_LOOK_AGAIN_S)
+                    continue
                 if error.next != "retry" or offset <= reached:  # it must get further each time
                     raise
                 reached = offset
