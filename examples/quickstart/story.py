@@ -197,7 +197,7 @@ class Story:
         with self.step("the page, fetched from outside the hosts"):
             pages = [self.fetch(host) for host in (0, 1)]
         for host, page in zip(self.hosts, pages, strict=True):
-            self.show(f"{host['name']}: {page.strip().splitlines()[0]}")
+            self.show(f"{host['name']}: {' '.join(re.sub('<[^>]*>', ' ', page).split())}")
         self.must_be_empty()
 
     def change(self) -> None:

@@ -17,7 +17,7 @@ _EXEC_FAILED = 126
 
 
 class HealthChecks:
-    """One task for each running container that has a check. `changed(container)` is called after each result."""
+    """One task for each running container that has a check. `changed(container)` is called when a result made a difference."""
 
     def __init__(self, execs: Execs, changed: Callable[[Container], None]) -> None:
         self._execs, self._changed = execs, changed
@@ -49,8 +49,10 @@ class HealthChecks:
             result = await self._run(container, check)
             if not container.is_running:
                 return
+            before = (state["Status"], state["FailingStreak"])
             container.health = state = health.after(state, result, check, time.time_ns() < start_period_ends)
-            self._changed(container)
+            if before != (state["Status"], state["FailingStreak"]):
+                self._changed(container)
 
     async def _run(self, container: Container, check: Json) -> Json:
         timeout_s = check["Timeout"] / 1e9
