@@ -305,9 +305,7 @@ class Story:
         self.chapter(7, "Death: kill -9 of the engine's daemon on lab-1")
         root = Path(f"/proc/{self.hosts[0]['pid']}/root")
         with self.docker_of(0) as docker:
-            script = """for i in $(seq 400); do nslookup store 127.0.0.11 >/dev/null 2>&1 && echo ok || echo failed; done > /tmp/lookups
-                        echo done >> /tmp/lookups"""
-            docker("exec", "-d", "shop-web-1", "sh", "-c", script)
+            docker("exec", "-d", "shop-web-1", "sh", "-c", LOOKUPS)
         with Load(self.hosts[0]["address"]) as load:
             time.sleep(0.5)
             pid = int((root / "run/gitopsd-engine/engine.pid").read_text())
@@ -346,6 +344,12 @@ class Story:
         if self.state.exists():
             self.gitopsd("registry", "remove", "--yes")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+LOOKUPS = """
+while [ ! -e /tmp/enough ]; do nslookup store 127.0.0.11 >/dev/null 2>&1 && echo ok || echo failed; done > /tmp/lookups
+mv /tmp/lookups /tmp/lookups.all
+"""
 
 
 class Load:
