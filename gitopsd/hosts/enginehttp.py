@@ -117,6 +117,7 @@ class EngineHttp:
                 raise self._refused(request, response.status, body)
             yield OpenAnswer(response, connection.stream, lambda: self._broken_as_errors(request, None, connection))
         finally:
+            response.close()  # one that ends with its connection holds it open
             connection.close()
 
     def close(self) -> None:

@@ -194,6 +194,8 @@ class FakeEngine:
         if self.named(name):
             raise NoError(409, f'Conflict. The container name "/{name}" is already in use')
         digest = body["Image"].partition("@")[2]
+        named = (image["digest"] for image in self.images.values() if body["Image"] in image["references"])
+        digest = digest or next(named, "")
         if digest not in self.images:
             raise NoError(404, f"No such image: {body['Image']}")
         endpoints = dict((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {})
