@@ -1,11 +1,13 @@
-"""`gitopsd engine`: the container engine as one file."""
+"""`gitopsd engine`: the container engine as one file, and on this machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
 from gitopsd.hosts.package import package as package_
 
 
@@ -22,3 +24,36 @@ def package(output: Path) -> None:
     output.write_bytes(made.data)
     output.chmod(0o755)
     click.echo(f"{output}: {len(made.data)} bytes, sha256 {made.digest}")
+
+
+@command.command(epilog="Example: gitopsd engine up")
+@of_repository
+def up(**given: Any) -> None:
+    """Have the engine that builds run on this machine; a sync that builds does this by itself."""
+    from gitopsd.control.revisions import find_revision
+    from gitopsd.control.wiring import Wiring
+
+    with Wiring(settings_of(**given)) as work:
+        fleet = work.renderer.render_fleet(find_revision(work).tree)
+        work.services.builder(fleet.registry)
+        sock = work.services.place().socket
+    click.echo(f"the engine answers at unix://{sock}")
+
+
+@command.command(epilog="Example: gitopsd engine status --json")
+@as_json
+@of_repository
+def status(is_json: bool, **given: Any) -> None:
+    """Which engine this installation brings to hosts, and which one builds on this machine."""
+    from gitopsd.control.services import LocalServices
+    from gitopsd.hosts.bootstrap import read_installed
+    from gitopsd.hosts.local import LocalLink
+
+    place = LocalServices(settings_of(**given)).place()
+    running = read_installed(LocalLink(), place)
+    found = {"brings": package_().digest, "runs": running.digest or None, "pid": running.pid or None, "socket": place.socket}
+    if is_json:
+        print_json({"version": 1, **found})
+    else:
+        for name, value in found.items():
+            click.echo(f"{name:<8} {value or '-'}")

@@ -138,12 +138,25 @@ def remove(settings: "dict[str, Any]") -> "dict[str, Any]":
     with contextlib.suppress(FileNotFoundError):
         os.unlink(settings["unit_path"])
         must("systemctl", "daemon-reload")
+    if os.path.isdir("/run/systemd/system"):
+        stop_slices(read(f"{root}/VERSION"))
     for log in (settings["log_path"], settings["log_path"] + ".1"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(log)
     clear(settings["exec_root"])
     clear(root)
     return {"volumes": []}
+
+
+def stop_slices(version: str) -> None:
+    """systemd keeps the slices that it made for scopes; the upper one is shared with other engines, and goes with the last."""
+    if version:
+        call("systemctl", "stop", f"gitopsd-{json.loads(version)['instance']}.slice")
+    top = next(
+        (path for path in ("/sys/fs/cgroup/gitopsd.slice", "/sys/fs/cgroup/unified/gitopsd.slice") if os.path.isdir(path)), ""
+    )
+    if top and not any(name.endswith(".slice") for name in os.listdir(top)):
+        call("systemctl", "stop", "gitopsd.slice")
 
 
 def clear(folder: str) -> None:
