@@ -1,0 +1,270 @@
+"""From a commit to containers on two hosts, over SSH, with the real engine: the commands as people type them, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitopsd.hosts.bodies import update_body
+from gitopsd.lab import Lab
+from gitopsd.model.desired import ContainerSpec, ImageChoice
+from tests.hosts.line import BLOG, SHOP, Line, fetch, wait_for
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(400)]
+UP = {"shop-web-1": "running", "shop-store-1": "running"}
+
+
+@pytest.fixture(scope="module")
+def line(lab: Lab, lab_dir: Path) -> Iterator[Line]:
+    made = Line(lab, lab_dir)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def settled(line: Line) -> Line:
+    """The line with its first stack on both hosts, whatever a test before did."""
+    line.commit("as it was", **{"web/site/version": "1", "stacks/blog.yaml": BLOG})
+    line.sync("--allow", "mass-removal")
+    for name in line.names:
+        assert line.containers(name) == UP
+    return line
+
+
+def test_validate_render_plan_apply_status_and_drift(line: Line) -> None:
+    assert line.gitopsd("validate").returncode == 0
+    assert "image: busybox:stable" in line.gitopsd("render", "shop").stdout
+    planned = line.gitopsd("plan", "-o", str(line.state / "first.plan"))
+    assert planned.returncode == 2, planned.stderr
+    assert "+ container shop-web-1 on lab-1, lab-2: new" in planned.stdout
+    applied = line.gitopsd("apply", str(line.state / "first.plan"))
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    again = line.gitopsd("plan")
+    assert again.returncode == 0, again.stdout
+    assert "Nothing to do" in again.stdout
+    status = line.gitopsd("status")
+    assert status.returncode == 0, status.stdout
+    assert status.stdout.count("Healthy") == 5
+    assert line.gitopsd("drift").stdout == "No drift.\n"
+    assert [fetch(line.address(name)) for name in line.names] == ["1", "1"]
+    history = json.loads(line.gitopsd("history", "--json").stdout)["syncs"]
+    assert [sync["result"] for sync in history] == ["succeeded"]
+    stale = line.gitopsd("apply", str(line.state / "first.plan"))
+    assert stale.returncode == 1
+    assert "plan-stale" in stale.stderr
+
+
+def test_planning_a_branch_says_what_will_happen_and_changes_nothing(settled: Line) -> None:
+    settled.upstream.git("checkout", "--quiet", "-B", "next")
+    settled.commit("next", **{"web/site/version": "2"})
+    settled.upstream.git("checkout", "--quiet", "main")
+    before = settled.etags()
+    done = settled.gitopsd("plan", "--revision", "next")
+    assert done.returncode == 2
+    assert "~ container shop-web-1 on lab-1, lab-2: replaced, the new one first; image changed" in done.stdout
+    assert settled.etags() == before
+
+
+def test_a_change_replaces_only_web_and_no_fetch_fails_meanwhile(settled: Line) -> None:
+    store = settled.api("lab-1").container("shop-store-1")["Id"]
+    ending = threading.Event()
+    fetched: list[str] = []
+    failed: list[str] = []
+
+    def client(name: str) -> None:
+        while not ending.is_set():
+            try:
+                fetched.append(fetch(settled.address(name)))
+            except (OSError, AssertionError) as error:
+                failed.append(repr(error))
+
+    clients = [threading.Thread(target=client, args=(name,)) for name in settled.names]
+    for thread in clients:
+        thread.start()
+    settled.commit("version 2", **{"web/site/version": "2"})
+    settled.sync()
+    ending.set()
+    for thread in clients:
+        thread.join()
+    assert failed == []
+    assert {"1", "2"} <= set(fetched)
+    assert settled.api("lab-1").container("shop-store-1")["Id"] == store
+    assert settled.is_settled()
+
+
+def test_a_revert_is_not_built_again(settled: Line) -> None:
+    settled.commit("version 3", **{"web/site/version": "3"})
+    settled.sync()
+    settled.upstream.git("revert", "--no-edit", "HEAD")
+    assert settled.plan()["builds"] == []
+    settled.sync()
+    assert fetch(settled.address("lab-2")) == "1"
+
+
+def test_drift_is_named_by_field_and_healed(settled: Line) -> None:
+    api = settled.api("lab-1")
+    api.stop("shop-store-1", 1)
+    api.disconnect("shop_shop", "shop-web-1")
+    api.update("shop-web-1", update_body(ContainerSpec("", ImageChoice(""), memory_bytes=256 << 20)))
+    api.close()
+    done = settled.gitopsd("drift")
+    assert done.returncode == 2
+    fields = {tuple(row.split()[:4]) for row in done.stdout.splitlines()[1:]}
+    assert {
+        ("lab-1", "container", "shop-web-1", "networks.shop_shop"),
+        ("lab-1", "container", "shop-web-1", "mem_limit"),
+    } <= fields
+    assert "shop-store-1" in done.stdout
+    settled.sync()
+    assert settled.gitopsd("drift").stdout == "No drift.\n"
+    assert settled.containers("lab-1") == UP
+
+
+def test_a_stack_that_is_removed_goes_and_its_volume_stays(settled: Line) -> None:
+    files = {"gitopsd.yaml": settled.fleet(("blog", "shop"))}
+    settled.commit("a blog", **files)
+    settled.sync()
+    assert settled.containers("lab-2")["blog-blog-1"] == "running"
+    settled.commit("no blog")
+    said = settled.gitopsd("plan").stdout
+    assert "- container blog-blog-1 on lab-1, lab-2: removed from Git" in said
+    assert "volume blog_posts on lab-1, lab-2: kept with its data" in said
+    settled.sync()
+    assert settled.containers("lab-2") == UP
+    assert "blog_posts" in [volume["Name"] for volume in settled.api("lab-2").volumes()]
+    assert settled.is_settled()
+
+
+def test_a_broken_stack_file_holds_that_stack_and_no_other(settled: Line) -> None:
+    files = {"gitopsd.yaml": settled.fleet(("blog", "shop")), "stacks/shop.yaml": SHOP.replace("deploy:", "depoly:")}
+    settled.commit("slip", **files)
+    done = settled.sync()
+    assert "blocked  stack shop" in done.stderr
+    assert settled.containers("lab-1") == {**UP, "blog-blog-1": "running"}
+
+
+def test_a_version_that_is_not_well_is_taken_back_and_said_why(settled: Line) -> None:
+    settled.commit("broken", **{"stacks/shop.yaml": SHOP.replace("/version", "/nosuch")})
+    done = settled.gitopsd("sync")
+    assert done.returncode == 1
+    assert "not-healthy" in done.stdout
+    assert "its last health check ended with 1" in done.stdout
+    for name in settled.names:
+        assert settled.containers(name)["shop-web-1"] == "running"
+        assert fetch(settled.address(name)) == "1"
+    status = settled.gitopsd("status")
+    assert "failed at this commit" in status.stdout
+
+
+def test_a_host_that_does_not_answer_is_unknown_the_other_goes_on_and_it_catches_up(settled: Line) -> None:
+    settled.signal("lab-2", "sshd", "STOP")
+    try:
+        settled.commit("version 4", **{"web/site/version": "4"})
+        done = settled.sync()
+        assert "unknown  host lab-2" in done.stderr
+        assert fetch(settled.address("lab-1")) == "4"
+        assert fetch(settled.address("lab-2")) == "1"
+        assert "Unknown" in settled.gitopsd("status").stdout
+    finally:
+        settled.signal("lab-2", "sshd", "CONT")
+    settled.sync()
+    assert fetch(settled.address("lab-2")) == "4"
+    assert settled.is_settled()
+
+
+def test_a_host_with_another_key_is_not_spoken_to(settled: Line) -> None:
+    before = settled.etags()
+    wrong = settled.lab.host("lab-1").host_key
+    settled.commit("wrong key", **{"gitopsd.yaml": settled.fleet(keys={"lab-2": wrong}), "web/site/version": "5"})
+    done = settled.sync()
+    assert "unknown  host lab-2: host-key" in done.stderr, done.stderr
+    assert fetch(settled.address("lab-1")) == "5"
+    assert settled.etags()[1] == before[1]
+
+
+def test_the_engines_daemon_may_die_in_the_middle(settled: Line) -> None:
+    settled.commit("version 6", **{"web/site/version": "6"})
+    running = settled.start("sync")
+    assert running.stdout is not None
+    said: list[str] = []
+    for text in running.stdout:
+        said.append(text)
+        if "create container shop-web-1" in text:
+            settled.execute("lab-1", "sh", "-c", "kill -9 $(cat /run/gitopsd-engine/engine.pid)")
+            break
+    said += running.stdout.readlines()
+    assert running.wait(120) == 0, "".join(said)
+    running.stdout.close()
+    assert [fetch(settled.address(name)) for name in settled.names] == ["6", "6"]
+    assert settled.is_settled()
+
+
+def test_a_controller_killed_after_any_step_leaves_what_the_next_sync_finishes(settled: Line) -> None:
+    kills = 0
+    while True:
+        version = str(100 + kills)
+        files = {"stacks/shop.yaml": SHOP.replace("    ports:", f"    environment: {{ROUND: '{version}'}}\n    ports:")}
+        settled.commit(f"round {version}", **files)
+        running = settled.start("sync")
+        assert running.stdout is not None
+        ended = 0
+        for text in running.stdout:
+            ended += " s)" in text  # a step's line ends with how long it took
+            if ended > kills:
+                running.send_signal(signal.SIGKILL)
+                break
+        running.stdout.read()
+        running.stdout.close()
+        code = running.wait(120)
+        for name in settled.names:
+            assert fetch(settled.address(name)) == "1", "whatever happens, somebody answers"
+        settled.sync()
+        assert settled.is_settled()
+        for name in settled.names:
+            assert settled.containers(name) == UP
+        if code == 0:
+            assert kills >= 12
+            return
+        kills += 1
+
+
+def test_serve_notices_heals_and_ends_when_told_to(settled: Line) -> None:
+    running = settled.start("serve")
+    assert running.stdout is not None
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.extend(running.stdout or ()))
+    reader.start()
+    try:
+        wait_for(lambda: any("watching" in text for text in said), "the start")
+        settled.commit("version 7", **{"web/site/version": "7"})
+        wait_for(lambda: "7" in _versions(settled), "the new version")
+        wait_for(lambda: any("succeeded in" in text for text in said), "the end of the sync")
+        settled.api("lab-2").stop("shop-store-1", 1)
+        wait_for(lambda: settled.containers("lab-2") == UP, "healing")
+        asked = settled.gitopsd("sync")
+        assert asked.returncode == 0, asked.stderr
+    finally:
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0, "".join(said)
+        reader.join()
+        running.stdout.close()
+    assert any("container shop-store-1 on lab-2: started; stopped" in text for text in said)
+
+
+def _versions(line: Line) -> set[str]:
+    try:
+        return {fetch(line.address(name)) for name in line.names}
+    except OSError:
+        return set()
+
+
+def test_a_sync_with_nothing_to_do_asks_each_host_once_and_is_quick(settled: Line) -> None:
+    began = time.monotonic()
+    assert settled.sync().stdout == "nothing to do\n"
+    assert time.monotonic() - began < 15
