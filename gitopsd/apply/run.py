@@ -26,6 +26,7 @@ from gitopsd.apply.images import ImageSource
 from gitopsd.apply.leases import Leases
 from gitopsd.apply.undo import undo
 from gitopsd.hosts.engineapi import EngineApi
+from gitopsd.hosts.enginehttp import EngineError
 from gitopsd.model.errors import GitopsdError, Where
 from gitopsd.model.outcome import Images, Outcome, StepOutcome
 from gitopsd.model.plan import Plan, Step
@@ -137,7 +138,8 @@ class _Run:
             made = self._with_patience(step)
         except GitopsdError as error:
             error.at(Where(host=step.host or None, object=step.object))
-            if error.code == "generation-changed":
+            is_gone = isinstance(error, EngineError) and error.status == 404
+            if error.code == "generation-changed" or is_gone:
                 message = f"plan-stale: {step.object} on {step.host} has changed since the plan was made"
                 with self._lock:
                     self.stale[step.stack] = message

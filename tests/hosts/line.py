@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -167,6 +168,8 @@ class Line:
     def close(self) -> None:
         self.links.close()
         done = self.gitopsd("registry", "remove", "--yes")
+        for folder in (self.state, self.upstream.path):
+            shutil.rmtree(folder, ignore_errors=True)
         assert done.returncode == 0, done.stderr
 
 

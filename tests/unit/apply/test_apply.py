@@ -206,6 +206,19 @@ def test_an_object_that_changed_since_the_plan_ends_the_stacks_part_of_it(fleet:
     assert fleet.plan(shop("two")).is_empty
 
 
+def test_an_object_that_somebody_removed_since_the_plan_ends_it_too(fleet: Fleet) -> None:
+    desired = shop(hosts="a", memory_bytes=64 << 20)
+    fleet.apply(fleet.plan(shop(hosts="a")))
+    made = fleet.plan(desired)
+    gone = fleet.engines["a"].named("shop-web-1")
+    assert gone is not None
+    del fleet.engines["a"].containers[gone.id]
+    outcome = fleet.apply(made)
+    (failed,) = [step for step in outcome.steps if step.result == "failed"]
+    assert failed.next == "retry"
+    assert "plan-stale" in (failed.error or "")
+
+
 def test_a_stack_that_another_controller_holds_is_left_alone(fleet: Fleet) -> None:
     made = fleet.plan(shop(hosts="a"))
     with fleet.api("a").lease("shop", "somebody else"):
