@@ -14,7 +14,6 @@ Not here: DNS packets (dns.py), who holds the sockets of ports (the monitors).
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import secrets
 import threading
@@ -25,17 +24,16 @@ from socket import socket
 from typing import Callable, Optional
 
 from gitopsd.dockerapi.errors import ApiError
-from gitopsd.dockerapi.networks import read_network
 from gitopsd.dockerapi.values import Json
 from gitopsd.engine.networks import allocate, foreign, ports
+from gitopsd.engine.networks.catalogue import Catalogue
 from gitopsd.engine.networks.endpoint import Attachment, Endpoint
 from gitopsd.engine.networks.host import Host
 from gitopsd.engine.networks.names import Names
-from gitopsd.engine.networks.network import PREDEFINED, Network, inspect
+from gitopsd.engine.networks.network import Network, inspect
 from gitopsd.engine.networks.ports import PortRequest, Reservation
 from gitopsd.engine.networks.ruleset import Port, Published
 from gitopsd.engine.networks.state import Member, State
-from gitopsd.engine.networks.store import NetworkStore
 from gitopsd.engine.networks.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -73,27 +71,27 @@ class Networks:
         block: str = allocate.DEFAULT_BLOCK,
         new_id: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
-        self._store = NetworkStore(folder)
-        self._now, self._new_id, self._block = now, new_id, block
         self._lock = threading.RLock()
         self._state = State()
         self._host = Host(instance, self._state)
+        self._catalogue = Catalogue(folder, self._state, self._host, now, block, new_id)
+        self._new_id = new_id
         self._last_address: dict[str, str] = {}
         self._watch: Optional[Watch] = None
         self._later = ThreadPoolExecutor(1, "networks-later")
         """What nobody waits for: deleting interfaces, and forgetting tracked connections."""
-        self.names = Names()
-        """Replaced whole; the resolver reads it from its own thread."""
+
+    @property
+    def names(self) -> Names:
+        """What may be looked up now. Frozen, and replaced whole, so that the resolver can read it in its own thread."""
+        return self._state.names
 
     # ---- life
 
     def start(self, running: Iterable[Running] = ()) -> None:
         """Read the records, adopt what runs, make the kernel what it should be, and keep it so."""
         with self._lock, _kernel("start networks"):
-            self._state.networks.update((network.id, network) for network in self._store.load())
-            for name, driver in PREDEFINED.items():
-                if not any(network.name == name for network in self._state.networks.values()):
-                    self._add_predefined(name, driver)
+            self._catalogue.load()
             self._adopt(running)
             self._host.reassert()
             own = (self._host.route.port, self._host.netfilter.port)
@@ -155,76 +153,26 @@ class Networks:
 
     def create(self, body: Json) -> Network:
         """Make a network from Docker's create body. Durable when it returns."""
-        request = read_network(body)
-        what = f"create network {request.name}"
+        what = f"create network {body.get('Name')}"
         with self._lock, _kernel(what):
-            if request.name in PREDEFINED:
-                raise ApiError(403, f"{what}: the name belongs to a predefined network")
-            if any(network.name == request.name for network in self._state.networks.values()):
-                raise ApiError(409, f"{what}: network with name {request.name} already exists")
-            claims, routes = self._state.claims(), self._host.claims()
-            if request.subnet:
-                subnet = allocate.check_subnet(what, request.subnet, claims, routes)
-            else:
-                subnet = allocate.choose_subnet(what, self._block, claims, routes)
-            network = Network(
-                id=allocate.new_id(self._new_id, self._state.networks, 6),
-                name=request.name,
-                driver="bridge",
-                created=self._now(),
-                subnet=subnet,
-                gateway=allocate.choose_gateway(what, subnet, request.gateway),
-                is_internal=request.is_internal,
-                mtu=request.mtu,
-                labels=request.labels,
-                create=body,
-            )
-            self._store.save(network)
-            self._state.networks[network.id] = network
-            try:
-                self._activate(what, network)
-            except BaseException:
-                del self._state.networks[network.id]
-                self._store.remove(network)
-                raise
-            return network
+            return self._catalogue.create(what, body)
 
     def remove(self, reference: str) -> None:
         with self._lock:
             network = self._state.find(reference)
             what = f"remove network {network.name}"
-            if network.is_predefined:
-                raise ApiError(403, f"{what}: it is a predefined network and cannot be removed")
-            users = sorted(member.name for member, _ in self._state.inside(network))
-            if users:
-                raise ApiError(403, f"{what}: network {network.name} has active endpoints: {', '.join(users)}")
             with _kernel(what):
-                self._store.remove(network)
-                del self._state.networks[network.id]
-                self._show([network.id])
-                self._host.deactivate(network)
+                self._catalogue.remove(what, network)
 
     @property
     def block(self) -> str:
         """Where subnets are taken from."""
-        return self._block
+        return self._catalogue.block
 
     def set_block(self, block: str) -> None:
         """Take addresses from another block from now on. ApiError 409 while networks in the old one are in use."""
-        what = f"set the address block to {block}"
-        with self._lock, _kernel(what):
-            if block == self._block:
-                return
-            old = ipaddress.IPv4Network(self._block)
-            inside = [n for n in self._state.networks.values() if n.is_bridge and ipaddress.IPv4Network(n.subnet).subnet_of(old)]
-            used = sorted(network.name for network in inside if not network.is_predefined or any(self._state.inside(network)))
-            if used:
-                raise ApiError(409, f"{what}: the old block {self._block} is in use by {', '.join(used)}", "host-belongs-to")
-            for network in inside:
-                if network.id in self._state.active:
-                    self._host.deactivate(network)
-                self._readdress(what, network, block)
-            self._block = block
+        with self._lock, _kernel(f"set the address block to {block}"):
+            self._catalogue.set_block(block)
 
     # ---- containers
 
@@ -265,7 +213,7 @@ class Networks:
                         self._host.disconnect(endpoint)
                     raise
                 member.is_attached = True
-            self._show((endpoint.network for endpoint in member.endpoints), member)
+            self._state.show((endpoint.network for endpoint in member.endpoints), member)
 
     def release(self, container: str) -> None:
         """Take a container out of everything: ports, names, endpoints, addresses. No error when it has nothing, or when the kernel
@@ -275,7 +223,7 @@ class Networks:
             member = self._state.members.pop(container, None)
             if member is None:
                 return
-            self._show((endpoint.network for endpoint in member.endpoints), member)
+            self._state.show((endpoint.network for endpoint in member.endpoints), member)
             self._state.leaving.update(endpoint.id for endpoint in member.endpoints)
             with _logged(f"withdraw ports of container {member.name}"):
                 self._host.set_ports(self._state.published_by(member), ())
@@ -304,7 +252,7 @@ class Networks:
                     member.endpoints.remove(endpoint)
                     self._host.disconnect(endpoint)
                     raise
-            self._show([network.id], member)
+            self._state.show([network.id], member)
             return endpoint
 
     def disconnect(self, container: str, reference: str) -> None:
@@ -324,7 +272,7 @@ class Networks:
                 except BaseException:
                     member.endpoints.insert(place, endpoint)
                     raise
-                self._show([network.id], member)
+                self._state.show([network.id], member)
                 self._host.lead_out(member)
 
     def rename(self, container: str, name: str) -> None:
@@ -333,7 +281,7 @@ class Networks:
             member = self._state.members.get(container)
             if member is not None:
                 member.name = name
-                self._show((endpoint.network for endpoint in member.endpoints), member)
+                self._state.show((endpoint.network for endpoint in member.endpoints), member)
 
     def serve(self, container: str) -> None:
         """Give a container that waited its services' names and its ports."""
@@ -342,7 +290,7 @@ class Networks:
             if not member.is_serving:
                 member.is_serving = True
                 self._publish(member, member.ports, ())
-                self._show((endpoint.network for endpoint in member.endpoints), member)
+                self._state.show((endpoint.network for endpoint in member.endpoints), member)
 
     def endpoints(self, container: str) -> tuple[Endpoint, ...]:
         """What a container has, in the order of connection."""
@@ -398,7 +346,7 @@ class Networks:
                 with _kernel(what):
                     deleted = self._transfer(source, target, moving)
             source.name, target.name = old_name or source.name, new_name or target.name
-            self._show((endpoint.network for member in (source, target) for endpoint in member.endpoints), source, target)
+            self._state.show((endpoint.network for member in (source, target) for endpoint in member.endpoints), source, target)
             moved = {alias for aliases in target.aliases.values() for alias in aliases}
             return Moved(len(target.ports), len(moved), deleted)
 
@@ -466,7 +414,7 @@ class Networks:
             raise ApiError(403, f"{what}: it is connected to network {network.name} already")
         if attachment.address and network.is_predefined:
             raise ApiError(400, f"{what}: an address can be chosen in networks that somebody made, not in {network.name}")
-        network = self._activate(what, network)
+        network = self._catalogue.activate(what, network)
         taken = {endpoint.address for _, endpoint in self._state.inside(network)} | {network.gateway}
         if attachment.address:
             address = allocate.check_address(what, network.subnet, taken, attachment.address)
@@ -489,38 +437,6 @@ class Networks:
         member.aliases[network.id] = attachment.aliases
         return endpoint
 
-    def _activate(self, what: str, network: Network) -> Network:
-        """The network, with its bridge; the default one with other addresses if somebody took them before it was ever used."""
-        if network.id not in self._state.active:
-            if network.is_predefined and any(allocate.meets(network.subnet, claim) for claim in self._host.claims()):
-                network = self._readdress(what, network, self._block)
-            self._host.activate(what, network)
-            self._show([network.id])
-        return network
-
-    def _readdress(self, what: str, network: Network, block: str) -> Network:
-        """Give a network that nobody is in another subnet."""
-        claims = [claim for claim in self._state.claims() if claim.subnet != network.subnet]
-        subnet = allocate.choose_subnet(what, block, claims, self._host.claims())
-        moved = replace(network, subnet=subnet, gateway=allocate.choose_gateway(what, subnet, ""))
-        self._store.save(moved)
-        self._state.networks[network.id] = moved
-        return moved
-
-    def _show(self, networks: Iterable[str], *members: Member) -> None:
-        """Let look-ups see these networks and containers as they are now, all of it at once."""
-        self.names = self._state.shown(self.names, networks, members)
-
-    def _add_predefined(self, name: str, driver: str) -> None:
-        what = f"create network {name}"
-        subnet = (
-            allocate.choose_subnet(what, self._block, self._state.claims(), self._host.claims()) if driver == "bridge" else ""
-        )
-        gateway = allocate.choose_gateway(what, subnet, "") if subnet else ""
-        network = Network(allocate.new_id(self._new_id, self._state.networks, 6), name, driver, self._now(), subnet, gateway)
-        self._store.save(network)
-        self._state.networks[network.id] = network
-
     def _adopt(self, running: Iterable[Running]) -> None:
         """Take over what the kernel has of the containers that run."""
         found = self._host.adopt()
@@ -542,7 +458,7 @@ class Networks:
             self._state.members[member.container] = member
         made = {network.id for network in self._state.networks.values() if network.has_names}
         self._state.active |= made | {endpoint.network for endpoint in self._state.endpoints()}
-        self._show(self._state.active, *self._state.members.values())
+        self._state.show(self._state.active, *self._state.members.values())
 
 
 @contextlib.contextmanager

@@ -60,6 +60,7 @@ class State:
         """Ids of the networks that have a bridge."""
         self.leaving: set[str] = set()
         """Ids of endpoints whose container has ended and whose veth is being deleted."""
+        self.names = names.Names()
 
     def find(self, reference: str) -> Network:
         """By id, name, or an unmistakable beginning of an id."""
@@ -129,16 +130,17 @@ class State:
                 found.append(names.Member(member.container, endpoint.address, called))
         return names.view(network.name, network.is_internal, network.subnet, found)
 
-    def shown(self, before: names.Names, networks: Iterable[str], members: Iterable[Member]) -> names.Names:
-        """All names, with those of these networks and containers as they are now."""
+    def show(self, networks: Iterable[str], *members: Member) -> None:
+        """Let look-ups see these networks and containers as they are now, all of it at once."""
+        shown = self.names
         for member in members:
             if member.container in self.members:
-                before = before.with_container(member.container, tuple(endpoint.network for endpoint in member.endpoints))
+                shown = shown.with_container(member.container, tuple(endpoint.network for endpoint in member.endpoints))
             else:
-                before = before.without_container(member.container)
+                shown = shown.without_container(member.container)
         for identifier in set(networks):
             if identifier in self.networks:
-                before = before.with_network(identifier, self.view(self.networks[identifier]))
+                shown = shown.with_network(identifier, self.view(self.networks[identifier]))
             else:
-                before = before.without_network(identifier)
-        return before
+                shown = shown.without_network(identifier)
+        self.names = shown

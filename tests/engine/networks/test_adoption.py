@@ -150,7 +150,7 @@ def test_a_record_keeps_what_a_later_version_wrote(engine: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "new": 1}))
     engine.restart()
 
-    engine.networks._store.save(engine.networks.find("front"))
+    engine.networks._catalogue._store.save(engine.networks.find("front"))
 
     assert json.loads(path.read_text())["new"] == 1
 
