@@ -199,11 +199,16 @@ def test_our_own_changes_are_not_mended(engine: Any, caplog: Any) -> None:
 
 
 def test_a_client_that_comes_while_the_table_is_gone_is_served_when_it_is_back(engine: Any, host: Any, run_command: Any) -> None:
+    """Also where somebody else has connections tracked, so that the kernel remembers where its first packet went."""
     outside = host.outside()
+    run_command(
+        "nft",
+        "add table ip mine; add chain ip mine c { type filter hook prerouting priority 0; }; add rule ip mine c ct state new counter",
+    )
     engine.networks.create({"Name": "front"})
     engine.run("web", "front", ports=WEB, serve=80)
     with engine.networks._lock:  # the watch has to wait
-        run_command("nft", "flush", "ruleset")
+        run_command("nft", "delete", "table", "ip", f"gitopsd-{host.instance}")
         answers: list[str] = []
         client = threading.Thread(target=lambda: answers.append(outside.ask("192.0.2.1", 8080, "tcp", 4.0)))
         client.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -97,6 +98,21 @@ def test_a_freed_address_is_given_away_last(engine: Any) -> None:
     assert addresses == ["10.77.0.3", "10.77.0.4", "10.77.0.5", "10.77.0.6", "10.77.0.2"]
     with pytest.raises(ApiError, match=r"start container six: no free address in 10\.77\.0\.0/29, all 6 are in use"):
         engine.networks.allocate("6" * 64, "six", [Attachment("front")])
+
+
+def test_a_container_that_has_ended_answers_no_more_for_an_address_that_another_has(engine: Any) -> None:
+    """Its namespace may live on for a while, and its interface is deleted only in a moment."""
+    engine.networks.create({"Name": "front"})
+    at = Attachment("front", address="10.192.0.80")
+    old = engine.run("old", at, serve=80)
+    asker = engine.run("asker", "front")
+    engine.networks._later.submit(time.sleep, 2)
+    engine.networks.release(old.id)
+
+    engine.run("new", at, serve=80)
+
+    asker.command("ip", "neigh", "flush", "dev", "eth0")
+    assert asker.ask("10.192.0.80", 80) == f"new {asker.address}"
 
 
 def test_a_container_that_has_ended_leaves_nothing(engine: Any, run_command: Any) -> None:
