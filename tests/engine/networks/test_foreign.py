@@ -212,3 +212,12 @@ def test_firewalld_lets_our_packets_pass_also_after_a_reload(scene: Any, host: A
     assert outside.ask(web.address, 80, timeout_s=0.3) in ("silent", "unreachable")
     until(lambda: all_works(*scene))
     assert outside.ask(web.address, 80, timeout_s=0.3) in ("silent", "unreachable")
+
+
+def test_where_the_old_iptables_filters_a_daemon_that_starts_says_so(engine: Any, run_command: Any, caplog: Any) -> None:
+    run_command("iptables-legacy", "-P", "FORWARD", "DROP")
+
+    with caplog.at_level("WARNING"):
+        engine.restart()
+
+    assert f"until it accepts interfaces gb{engine.host.instance}-+" in caplog.text
