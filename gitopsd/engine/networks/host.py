@@ -185,6 +185,8 @@ class Host:
     def _assert_interfaces(self) -> list[str]:
         """Bridges and endpoints: what is missing is made, what is nobody's is removed."""
         mended: list[str] = []
+        # before the list is made, since what leaves is deleted meanwhile
+        leaving = {allocate.veth_name(self._instance, identifier) for identifier in tuple(self._state.leaving)}
         found = bridge.list_links(self.route)
         bridges = {
             allocate.bridge_name(self._instance, identifier): self._state.networks[identifier]
@@ -199,7 +201,6 @@ class Host:
             for endpoint in member.endpoints
             if member.is_attached
         }
-        leaving = {allocate.veth_name(self._instance, identifier) for identifier in tuple(self._state.leaving)}
         for name in found:
             if name.startswith(self.prefixes) and name not in bridges and name not in attached and name not in leaving:
                 veth.delete(self.route, name)
