@@ -185,10 +185,10 @@ class Story:
         self.chapter(3, "First commit: gitopsd serve sees it and does the rest")
         started = time.monotonic()
         with self.step("serve plans, builds, pushes, brings the engine to both hosts and converges them"):
-            log = (self.folder / "serve.log").open("wb")
-            self.serving = subprocess.Popen(
-                [BIN / "gitopsd", "serve", "--drift", "600"], env=self.environment, stdout=log, stderr=log
-            )
+            with (self.folder / "serve.log").open("wb") as log:
+                self.serving = subprocess.Popen(
+                    [BIN / "gitopsd", "serve", "--drift", "600"], env=self.environment, stdout=log, stderr=log
+                )
             self.until("both hosts are converged", self.synced, 180)
         self.summary.append(
             f"from the first commit to two converged hosts: {time.monotonic() - started:.1f} s, engine brought along"
