@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gitopsd.cli.carryout import by_serve, finish, watch
 from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, print_plan, read_text, settings_of
+
+if TYPE_CHECKING:
+    from gitopsd.model.plan import Plan
 
 
 @click.command(epilog="Example: gitopsd plan -o today.plan && gitopsd apply today.plan")
@@ -30,32 +33,37 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
     from gitopsd.control.saved import check_saved
     from gitopsd.control.sync import look, sync
     from gitopsd.control.wiring import Wiring
-    from gitopsd.model.errors import GitopsdError, Where
-    from gitopsd.plan import from_document, render_text
+    from gitopsd.model.errors import GitopsdError
+    from gitopsd.plan import render_text, to_document
 
     settings = settings_of(**given)
-    saved = None
     if plan is not None:
-        try:
-            document = json.loads(read_text(plan))
-        except (OSError, ValueError) as error:
-            raise GitopsdError("not-a-plan", str(error), Where(file=str(plan)), "make it with: gitopsd plan -o FILE") from error
-        saved = from_document(document)
-        if by_serve(settings.socket, {"do": "apply", "plan": document, "allow": list(allow)}, is_json):
-            return
-    with writer(settings, lock_wait), Wiring(settings) as work:
-        revision = find_revision(work, saved.revision.commit if saved and saved.revision else None)
-        view = look(work, revision, bring=True)
-        if saved is not None:
-            view = check_saved(view, saved)
-        elif not is_json:
-            print_plan(render_text(view.plan))
-        if (
-            saved is None
-            and not view.plan.is_empty
-            and not yes
-            and not (sys.stdin.isatty() and click.confirm("Apply this plan?"))
-        ):
+        chosen = _read(plan)
+    else:
+        with Wiring(settings) as work:
+            chosen = look(work, find_revision(work)).plan
+        if not is_json:
+            print_plan(render_text(chosen))
+        if not chosen.is_empty and not yes and not (sys.stdin.isatty() and click.confirm("Apply this plan?")):
             click.echo("nothing was done; say yes with --yes", err=True)
             sys.exit(1)
-        finish(sync(work, view, allow=allow, watch=watch(is_json)), is_json)
+    if chosen.revision is None or not chosen.revision.commit.strip("0"):
+        raise GitopsdError(
+            "not-committed", f"plan {chosen.id} is of files that are not committed", hint="commit them, and plan again"
+        )
+    if by_serve(settings.socket, {"do": "apply", "plan": to_document(chosen), "allow": list(allow)}, is_json):
+        return
+    with writer(settings, lock_wait), Wiring(settings) as work:
+        view = look(work, find_revision(work, chosen.revision.commit), bring=True)
+        finish(sync(work, check_saved(view, chosen), allow=allow, watch=watch(is_json)), is_json)
+
+
+def _read(path: Path) -> Plan:
+    from gitopsd.model.errors import GitopsdError, Where
+    from gitopsd.plan import from_document
+
+    try:
+        document = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
+        raise GitopsdError("not-a-plan", str(error), Where(file=str(path)), "make it with: gitopsd plan -o FILE") from error
+    return from_document(document)

@@ -98,6 +98,26 @@ def test_a_change_replaces_only_web_and_no_fetch_fails_meanwhile(settled: Line) 
     assert settled.is_settled()
 
 
+def test_what_is_not_committed_is_planned_and_not_applied(settled: Line) -> None:
+    (settled.upstream.path / "web/site/version").write_text("not yet")
+    planned = settled.gitopsd("plan", "--revision", "-", "-o", str(settled.state / "folder.plan"))
+    assert planned.returncode == 2, planned.stderr
+    assert "shop-web-1 on lab-1, lab-2: replaced" in planned.stdout
+    applied = settled.gitopsd("apply", str(settled.state / "folder.plan"))
+    assert applied.returncode == 1
+    assert "not-committed" in applied.stderr
+
+
+def test_apply_without_a_plan_shows_it_and_asks(settled: Line) -> None:
+    settled.commit("version 9", **{"web/site/version": "9"})
+    done = settled.gitopsd("apply")
+    assert done.returncode == 1
+    assert "2 to replace" in done.stdout
+    assert fetch(settled.address("lab-1")) == "1"
+    assert settled.gitopsd("apply", "--yes").returncode == 0
+    assert fetch(settled.address("lab-1")) == "9"
+
+
 def test_a_revert_is_not_built_again(settled: Line) -> None:
     settled.commit("version 3", **{"web/site/version": "3"})
     settled.sync()
