@@ -17,14 +17,13 @@ from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json, mapping, texts
 from gitopsd.engine.daemon.container import Container
 from gitopsd.engine.daemon.monitorlink import MonitorLink
-from gitopsd.engine.networks import ports
+from gitopsd.engine.networks import ports, resolv
 from gitopsd.engine.networks.dns import Resolver
 from gitopsd.engine.networks.endpoint import Attachment, Endpoint
 from gitopsd.engine.networks.networks import Moved, Networks, Running
 from gitopsd.engine.networks.ports import PortRequest, Reservation
 from gitopsd.engine.runtime import messages
 
-_RESOLVER = "127.0.0.11"
 _SOCKETS = ("route", "netfilter", "dns-udp", "dns-tcp")
 
 
@@ -108,9 +107,9 @@ class Connections:
     def _resolv_conf(self, container: Container) -> str:
         if not container.endpoints:
             return ""
-        search, options = container.host_config["DnsSearch"], container.host_config["DnsOptions"]
-        lines = [f"nameserver {_RESOLVER}", *([f"search {' '.join(search)}"] if search else [])]
-        return "\n".join([*lines, f"options {' '.join(options or ['ndots:0'])}"]) + "\n"
+        with contextlib.suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+            return resolv.render(file.read(), container.host_config["DnsSearch"], container.host_config["DnsOptions"])
+        return resolv.render("", container.host_config["DnsSearch"], container.host_config["DnsOptions"])
 
     async def attach(self, container: Container, sockets: dict[str, int]) -> None:
         """Give a prepared container its interfaces, before its program runs; its sockets are taken over."""
@@ -126,7 +125,7 @@ class Connections:
         self._resolver.serve(container.id, opened["dns-udp"], opened["dns-tcp"], container.host_config["Dns"])
         reserved = self._reserved.pop(container.id, [])
         if reserved and container.monitor is not None:
-            names = [socket_name(reservation) for reservation in reserved]
+            names = [reservation.port.reservation for reservation in reserved]
             await container.monitor.ask("take-sockets", [reservation.socket.fileno() for reservation in reserved], names=names)
         for reservation in reserved:
             reservation.socket.close()
@@ -134,7 +133,9 @@ class Connections:
     async def publish(self, container: Container) -> None:
         """Lead the published ports to it, from now on."""
         if container.ports:
-            await asyncio.to_thread(self.networks.publish, container.id, ports.read_shown(container.ports))
+            container.ports = ports.show(
+                await asyncio.to_thread(self.networks.publish, container.id, ports.read_shown(container.ports))
+            )
 
     async def release(self, container: Container) -> None:
         """Take it out of everything; safe when it has nothing."""
@@ -232,9 +233,3 @@ def port_requests(container: Container) -> tuple[PortRequest, ...]:
     if container.host_config["NetworkMode"] in ("host", "none"):
         return ()
     return ports.read_bindings(f"start container {container.name}", bindings)
-
-
-def socket_name(reservation: Reservation) -> str:
-    """How a monitor calls the socket that reserves a port (docs/monitor-protocol.md).  [pure]"""
-    port = reservation.port
-    return f"port/{port.protocol}/{port.host_address}/{port.host_port}"
