@@ -71,4 +71,11 @@ def _write(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-ROUTES: list[Route] = [("POST", "/build", build)]
+async def buildkit(engine: Engine, request: Request, _: dict[str, str]) -> Response:
+    hint = "set DOCKER_BUILDKIT=0 and the client builds the other way, with the same Dockerfile"
+    raise ApiError(
+        501, f"{request.method} {request.path}: BuildKit's sessions are not there yet in this engine; {hint}", "not-there-yet"
+    )
+
+
+ROUTES: list[Route] = [("POST", "/build", build), ("POST", "/session", buildkit), ("POST", "/grpc", buildkit)]
