@@ -20,7 +20,7 @@ Content = Union[bytes, str, None, tarfile.TarInfo]
 
 
 def a_layer(entries: Mapping[str, Content]) -> bytes:
-    """A layer's tar. Files may be executed."""
+    """A layer's tar. Files may be executed, those of /etc not."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in entries.items():
@@ -30,7 +30,7 @@ def a_layer(entries: Mapping[str, Content]) -> bytes:
             elif isinstance(content, str):
                 entry.type, entry.linkname = tarfile.SYMTYPE, content
             elif isinstance(content, bytes):
-                entry.size, entry.mode = len(content), 0o755
+                entry.size, entry.mode = len(content), 0o644 if name.startswith("etc/") else 0o755
             archive.addfile(entry, io.BytesIO(content) if isinstance(content, bytes) else None)
     return out.getvalue()
 
@@ -41,7 +41,9 @@ def busybox() -> bytes:
     words = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
     with open(BUSYBOX, "rb") as file:
         program = file.read()
-    folders = dict.fromkeys(["bin", "etc", "root", "tmp", "home", "home/web"])
+    folders: dict[str, Content] = dict.fromkeys(["bin", "etc", "root", "home", "home/web"])
+    folders["tmp"] = tarfile.TarInfo("tmp")
+    folders["tmp"].type, folders["tmp"].mode = tarfile.DIRTYPE, 0o1777
     links = dict.fromkeys((f"bin/{word}" for word in words if word != "busybox"), "busybox")
     files = {"bin/busybox": program, "etc/passwd": PASSWD, "etc/group": GROUP}
     return a_layer({**folders, **files, **links})

@@ -19,10 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.client.connection import Client
@@ -99,6 +101,16 @@ class Keeper:
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
                 found[pid] = words or Path(f"/proc/{pid}/comm").read_text().strip()
+        return found
+
+    def zombies(self) -> list[int]:
+        """Those in the host's process ids; what is inside a container is its first process's."""
+        found: list[int] = []
+        for pid in keeper.below(self.pid):
+            with contextlib.suppress(OSError):
+                status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+                if status["State"].startswith("Z") and len(status["NSpid"].split()) == 1:
+                    found.append(pid)
         return found
 
     def mounts(self) -> set[str]:
@@ -212,7 +224,9 @@ class Engine:
 
     def load(self, reference: str, *layers: bytes, **config: Any) -> str:
         """Make an image of layers on top of busybox's; its reference."""
-        said = list(self.client.lines("POST", "/images/load", archives.an_archive(reference, archives.busybox(), *layers, **config)))
+        said = list(
+            self.client.lines("POST", "/images/load", archives.an_archive(reference, archives.busybox(), *layers, **config))
+        )
         assert not any("error" in line for line in said), said
         return reference
 
@@ -273,7 +287,12 @@ class Engine:
         """Docker's own client."""
         program = shutil.which("docker")
         assert program, "the docker client is not installed"
-        environment = {**os.environ, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": str(self.folder / "docker")}
+        environment = {
+            **os.environ,
+            "DOCKER_HOST": self.host,
+            "DOCKER_BUILDKIT": "0",
+            "DOCKER_CONFIG": str(self.folder / "docker"),
+        }
         environment.update(more.pop("env", {}))
         done = subprocess.run(
             [more.pop("program", program), *words], env=environment, capture_output=True, text=True, timeout=60, **more
@@ -352,7 +371,7 @@ class Engine:
         """Deepest first."""
         if not (self.data_root / "VERSION").exists():
             return []
-        tops = [top for top in _CGROUPS.glob(f"*/gitopsd-{self.instance}")] + list(_CGROUPS.glob(f"gitopsd-{self.instance}"))
+        tops = [*_CGROUPS.glob(f"*/gitopsd-{self.instance}"), *_CGROUPS.glob(f"gitopsd-{self.instance}")]
         return [folder for top in tops for folder, _, _ in os.walk(top, topdown=False)]
 
     def _tables(self) -> list[str]:
@@ -378,7 +397,7 @@ class Monitor:
         self.sock.connect(path)
         self.descriptors: list[int] = []
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Monitor:  # noqa: PYI034  Self came after 3.9
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -433,12 +452,8 @@ def until(is_so: Callable[[], Any], what: str, timeout_s: float = _WAIT_S, pause
 def fails(status: int, code: str | None = None) -> Iterator[list[ApiError]]:
     """The engine refuses what is done inside, with this status and code. The error is in the list afterwards."""
     found: list[ApiError] = []
-    try:
+    with pytest.raises(ApiError) as caught:
         yield found
-    except ApiError as error:
-        assert error.status == status, f"{error.status}: {error.message}"
-        if code is not None:
-            assert error.code == code, f"{error.code}: {error.message}"
-        found.append(error)
-    else:
-        raise AssertionError(f"it was not refused with {status}")
+    error = caught.value
+    assert (error.status, error.code if code is not None else None) == (status, code), error.message
+    found.append(error)

@@ -80,7 +80,7 @@ class Client:
         self, method: str, path: str, body: Body, query: dict[str, Any], headers: Optional[dict[str, str]] = None
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         connection = _Connection(UnixConnection(self._path))
-        given = {name: value for name, value in query.items() if value not in (None, False, "")}
+        given = {name: value for name, value in query.items() if value is not None and value is not False and value != ""}
         target = quote(path) + ("?" + urlencode(given, doseq=True) if given else "")
         sent_headers = dict(headers or {})
         if isinstance(body, dict):

@@ -67,17 +67,18 @@ def _read(directory: str, number: int, offset: int, size: int) -> bytes:
 def lines_back(directory: str, count: int) -> tuple[list[Record], Position]:
     """The last `count` lines, each as one record with the time of its first part, and the place behind them."""
     kept: deque[Record] = deque(maxlen=count)
-    open_lines: dict[int, Record] = {}
+    open_lines: dict[int, tuple[int, bytearray]] = {}
     position = beginning(directory)
     while batch := read_batch(directory, position):
         for stream, nanoseconds, data in batch:
             for piece in _split(data):
-                stamp, head = open_lines.pop(stream, (stream, nanoseconds, b""))[1:]
+                stamp, line = open_lines.pop(stream, (nanoseconds, bytearray()))
+                line += piece  # in place: a line may be all of a log
                 if piece.endswith(b"\n"):
-                    kept.append((stream, stamp, head + piece))
+                    kept.append((stream, stamp, bytes(line)))
                 else:
-                    open_lines[stream] = (stream, stamp, head + piece)
-    kept.extend(open_lines.values())
+                    open_lines[stream] = (stamp, line)
+    kept.extend((stream, stamp, bytes(line)) for stream, (stamp, line) in open_lines.items())
     return list(kept), position
 
 

@@ -29,6 +29,7 @@ _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SHORT = {"mount": "mnt", "network": "net"}
 _RESOLVER = "127.0.0.11"
+_SHOWN = 256
 
 
 class ExecFailed(Exception):  # noqa: N818
@@ -153,13 +154,13 @@ def enter_directory(path: str, uid: int, gid: int) -> None:
                 os.chown(made, uid, gid)
         os.chdir(path)
     except OSError as error:
-        raise ExecFailed(error.errno or 0, path, f"chdir to cwd ({path!r}) failed: {describe(error)}") from error
+        raise ExecFailed(error.errno or 0, path, f"chdir to cwd ({_shown(path)!r}) failed: {describe(error)}") from error
     try:
         inside = os.getcwd().startswith("/")
     except OSError:
         inside = False
     if not inside:
-        raise ExecFailed(errno.EPERM, path, f"the working directory {path!r} is outside the container's root")
+        raise ExecFailed(errno.EPERM, path, f"the working directory {_shown(path)!r} is outside the container's root")
 
 
 def _exec(arguments: list[str], environment: dict[str, str]) -> None:
@@ -181,8 +182,13 @@ def _exec(arguments: list[str], environment: dict[str, str]) -> None:
         except OSError as error:
             refused = error
     if refused is None:
-        raise ExecFailed(errno.ENOENT, name, f'exec: "{name}": executable file not found in $PATH')
-    raise ExecFailed(refused.errno or 0, name, f'exec: "{name}": {os.strerror(refused.errno or 0).lower()}') from refused
+        raise ExecFailed(errno.ENOENT, name, f'exec: "{_shown(name)}": executable file not found in $PATH')
+    raise ExecFailed(refused.errno or 0, name, f'exec: "{_shown(name)}": {os.strerror(refused.errno or 0).lower()}') from refused
+
+
+def _shown(name: str) -> str:
+    """A stranger's name, with room left for what is said of it."""
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
 
 
 def _is_file(path: str) -> bool:

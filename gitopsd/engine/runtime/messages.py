@@ -16,6 +16,8 @@ Message = dict[str, Any]
 
 LIMIT = 65536
 _DESCRIPTORS = 64
+_WORDS = 4096
+"""The most characters of an error's message or field."""
 _INT = array.array("i").itemsize
 
 
@@ -75,4 +77,6 @@ def close_all(descriptors: list[int]) -> None:
 
 
 def error_of(code: str, message: str, **fields: Any) -> Message:
-    return {"error": code, "message": message, **fields}
+    """What is too long for a packet is cut: names in it are a stranger's."""
+    cut = {name: value[:_WORDS] if isinstance(value, str) else value for name, value in fields.items()}
+    return {"error": code, "message": message[:_WORDS], **cut}

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import select
 import signal
 import socket
 import struct
+import termios
 import time
 from typing import Any, Callable, NoReturn, Optional
 
@@ -148,19 +150,26 @@ class Monitor:
                 self._reply(self._starting, message)
                 self._starting = None
 
-    def _copy_output(self, descriptor: int, stream: int) -> bool:
-        """Log what a pipe holds; False when it holds nothing, for now or for ever."""
+    def _copy_output(self, descriptor: int, stream: int) -> None:
+        """Log what a pipe holds; close it when nobody can write to it any more."""
         try:
             data = os.read(descriptor, RECORD_LIMIT)
         except BlockingIOError:
-            return False
+            return
         if data:
             self._log.write(stream, data, time.time_ns())
-            return True
+            return
         self._forget(descriptor)
         del self._outputs[descriptor]
         os.close(descriptor)
-        return False
+
+    def _drain(self, descriptor: int, stream: int) -> None:
+        """Log what is in a pipe now, and no more: somebody else may hold its other end and write for ever."""
+        left = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))[0]
+        while left > 0:
+            data = os.read(descriptor, min(left, RECORD_LIMIT))
+            self._log.write(stream, data, time.time_ns())
+            left -= len(data)
 
     def _ended(self) -> None:
         """The first process has ended: take what it still wrote, record it, tell, and leave."""
@@ -173,8 +182,7 @@ class Monitor:
             self._channel.setblocking(False)  # OSError: closed by then
             self._heard_from_init()
         for descriptor, stream in list(self._outputs.items()):
-            while self._copy_output(descriptor, stream):
-                pass
+            self._drain(descriptor, stream)
         was_running, self._state = self._state == "running", "exited"
         end = {"run": self._spec["run"], "exit_code": self._exit_code, "started": self._started, "finished": self._finished,
                "oom_killed": self._oom_killed, "error": (self._failure or {}).get("message", "")}  # fmt: skip

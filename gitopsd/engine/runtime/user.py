@@ -20,7 +20,10 @@ class UserError(Exception):
 
 
 def parse(text: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int], str]:
-    """User id, group id, supplementary groups and home of `text` (`""`, `name`, `1000`, `name:group`, `1000:1000`).  [pure]"""
+    """User id, group id, all groups and home of `text` (`""`, `name`, `1000`, `name:group`, `1000:1000`).  [pure]
+
+    The group itself is among the groups: a program that gives it up would else reach what its members may not (CVE-2022-36109).
+    """
     name, _, group_name = text.partition(":")
     users = [fields for fields in _lines(passwd) if len(fields) >= 6]
     groups = [fields for fields in _lines(group) if len(fields) >= 4]
@@ -44,7 +47,7 @@ def parse(text: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int], 
             gid = _number(found[2], "group")
     elif entry is not None:
         extra = [_number(fields[2], "group") for fields in groups if entry[0] in fields[3].split(",")]
-    return uid, gid, [number for number in extra if number != gid], entry[5] if entry and entry[5] else "/"
+    return uid, gid, [gid, *(number for number in extra if number != gid)], entry[5] if entry and entry[5] else "/"
 
 
 def resolve(text: str) -> tuple[int, int, list[int], str]:
