@@ -20,7 +20,9 @@ def running(engine: Engine) -> str:
 
 
 def test_an_exec_has_the_containers_user_environment_and_folder_unless_said(engine: Engine, running: str) -> None:
-    assert engine.execute(running, "sh", "-c", "id -un; pwd; echo $A $B $HOME").out == "web\n/tmp\ncontainer container /home/web\n"
+    assert (
+        engine.execute(running, "sh", "-c", "id -un; pwd; echo $A $B $HOME").out == "web\n/tmp\ncontainer container /home/web\n"
+    )
     done = engine.execute(running, "sh", "-c", "id -un; pwd; echo $A $B $HOME", User="root", WorkingDir="/etc", Env=["B=own"])
     assert done.out == "root\n/etc\ncontainer own /root\n"
 
@@ -47,7 +49,11 @@ def test_an_execs_exit_code_is_kept(engine: Engine, running: str, code: int) -> 
 
 
 def test_an_exec_that_cannot_run_says_why_and_has_a_shells_exit_code(engine: Engine, running: str) -> None:
-    for command, code, words in (("nothing-here", 127, "not found"), ("/etc/passwd", 126, "permission denied"), ("z" * 70_000, 127, "not found")):
+    for command, code, words in (
+        ("nothing-here", 127, "not found"),
+        ("/etc/passwd", 126, "permission denied"),
+        ("z" * 70_000, 127, "not found"),
+    ):
         made = engine.client.call("POST", f"/containers/{running}/exec", {"Cmd": [command], "AttachStdout": True})["Id"]
         with fails(400) as errors:
             engine.client.call("POST", f"/exec/{made}/start", {})
@@ -81,7 +87,9 @@ def test_an_execs_input_and_output_are_binary_and_half_close(engine: Engine, run
 
 
 def test_a_detached_exec_runs_on_alone(engine: Engine, running: str) -> None:
-    made = engine.client.call("POST", f"/containers/{running}/exec", {"Cmd": ["sh", "-c", "sleep 0.1; echo here > /tmp/done"]})["Id"]
+    made = engine.client.call("POST", f"/containers/{running}/exec", {"Cmd": ["sh", "-c", "sleep 0.1; echo here > /tmp/done"]})[
+        "Id"
+    ]
     engine.client.call("POST", f"/exec/{made}/start", {"Detach": True})
     until(lambda: engine.execute(running, "cat", "/tmp/done").out == "here\n", "it has done its work")
     until(lambda: engine.client.call("GET", f"/exec/{made}/json")["Running"] is False, "its end is seen")

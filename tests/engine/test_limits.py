@@ -75,7 +75,11 @@ def test_limits_are_changed_while_a_container_runs(engine: Engine) -> None:
     assert setting(engine, made, "memory", "memory.limit_in_bytes") == str(256 << 20)
     assert setting(engine, made, "cpu", "cpu.cfs_quota_us") == "50000"
     shown = engine.inspect(made)
-    assert (shown["State"]["Pid"], shown["HostConfig"]["Memory"], shown["HostConfig"]["NanoCpus"]) == (before, 256 << 20, 500_000_000)
+    assert (shown["State"]["Pid"], shown["HostConfig"]["Memory"], shown["HostConfig"]["NanoCpus"]) == (
+        before,
+        256 << 20,
+        500_000_000,
+    )
 
 
 def test_changed_limits_hold_for_the_next_start(engine: Engine) -> None:

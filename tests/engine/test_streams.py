@@ -52,7 +52,9 @@ def test_output_and_errors_are_apart_and_binary(engine: Engine) -> None:
 
 
 def test_a_megabyte_of_noise_comes_through_attach_as_it_was(engine: Engine) -> None:
-    made = engine.create("sh", "-c", "head -c 5000000 /dev/urandom | tee /dev/stderr | sha256sum > /sum; cat /sum >&2", OpenStdin=False)
+    made = engine.create(
+        "sh", "-c", "head -c 5000000 /dev/urandom | tee /dev/stderr | sha256sum > /sum; cat /sum >&2", OpenStdin=False
+    )
     with attach(engine, made, stderr=1) as sock:
         engine.start_container(made)
         errors = read_frames(sock)[2]

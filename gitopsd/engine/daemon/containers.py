@@ -23,6 +23,7 @@ from gitopsd.engine.events.changes import Changes
 from gitopsd.engine.images.images import Use
 from gitopsd.engine.runtime.capabilities import bounded
 from gitopsd.engine.volumes.volumes import Volumes
+from gitopsd.oci.reference import InvalidReference, parse_reference
 
 
 class FoundImage(Protocol):
@@ -355,8 +356,12 @@ def filtered(containers: list[Container], filters: Json, show_all: bool, limit: 
     for key, values in filters.items():
         if key not in _FILTERS:
             raise ApiError(400, f"invalid filter '{key}'")
-        test = _FILTERS[key]
-        tests.append(lambda container, test=test, values=values: any(test(container, value, containers) for value in values))
+        test, enough = _FILTERS[key], all if key == "label" else any
+        tests.append(
+            lambda container, test=test, enough=enough, values=values: enough(
+                test(container, value, containers) for value in values
+            )
+        )
     shown = [container for container in containers if all(test(container) for test in tests)]
     if limit > 0:
         return shown[:limit]
@@ -385,11 +390,14 @@ def _matches_status(container: Container, value: str, _: Any) -> bool:
 
 
 def _matches_ancestor(container: Container, value: str, _: Any) -> bool:
+    """By the reference that the container was created from, or the image's id or its beginning."""
     image = container.record["image"]
-    name = image["reference"].partition("@")[0]
-    return value in (image["reference"], name, name.rpartition(":")[0] if ":" in name else name) or image["id"].partition(":")[
-        2
-    ].startswith(value.rpartition(":")[2])
+    if value and image["id"].startswith((value, f"sha256:{value}")):
+        return True
+    try:
+        return parse_reference(value) == parse_reference(image["reference"])
+    except InvalidReference:
+        return False
 
 
 def _age_of(value: str, containers: list[Container]) -> int:

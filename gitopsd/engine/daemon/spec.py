@@ -97,7 +97,7 @@ def runtime_config(
         "process": process(config, host, arguments, environment, config["User"], config["WorkingDir"]),
         "root": {"path": target, "readonly": host["ReadonlyRootfs"]},
         "hostname": hostname,
-        "mounts": [*_system_mounts(host, is_v2), *_etc_mounts(etc), *_tmpfs_mounts(host), *sorted(mounts, key=_depth)],
+        "mounts": [*_system_mounts(host, is_v2), *sorted([*_etc_mounts(etc), *_tmpfs_mounts(host), *mounts], key=_depth)],
         "linux": {
             "namespaces": [{"type": kind} for kind in kinds],
             "cgroupsPath": cgroup,
@@ -132,6 +132,7 @@ def resources(host: Json) -> Json:
 
 
 def _depth(mount: Json) -> tuple[int, str]:
+    """The outer one first, or it would hide the inner one."""
     return (mount["destination"].rstrip("/").count("/"), mount["destination"])
 
 
