@@ -393,9 +393,13 @@ class Monitor:
 
     def __init__(self, path: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(5)
-        self.sock.connect(path)
         self.descriptors: list[int] = []
+        try:
+            self.sock.connect(path)
+        except OSError:
+            self.sock.close()
+            raise
+        self.sock.settimeout(5)
 
     def __enter__(self) -> Monitor:  # noqa: PYI034  Self came after 3.9
         return self

@@ -165,6 +165,14 @@ def test_sysctls_of_the_containers_own_namespaces_are_set(engine: Engine) -> Non
     ]
 
 
+def test_a_sysctl_that_the_kernel_does_not_have_is_an_error_that_names_it(engine: Engine) -> None:
+    made = engine.create("true", Sysctls={"net.no.such.thing": "1"})
+    with fails(500) as errors:
+        engine.start_container(made)
+    assert "/proc/sys/net/no/such/thing" in errors[0].message
+    assert "/proc/sys/net/no/such/thing" in engine.status(made)["Error"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

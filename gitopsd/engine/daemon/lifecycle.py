@@ -141,6 +141,7 @@ class Lifecycle:
         try:
             await self._launch(container)
         except BaseException as error:
+            error = await self._explained(container, error)
             container.error = str(error)
             if not isinstance(error, ApiError):
                 container.exit_code = _code_of(error)
@@ -152,6 +153,13 @@ class Lifecycle:
             if isinstance(error, (MonitorError, MonitorGone, OSError)):
                 raise ApiError(_status_of(error), f"start container {container.name}: {error}") from error
             raise
+
+    async def _explained(self, container: Container, error: BaseException) -> BaseException:
+        """What a monitor that ended before it could be asked had to say: that is on disk."""
+        if not isinstance(error, MonitorGone):
+            return error
+        end = await asyncio.to_thread(self.read_end, container, container.run)
+        return MonitorError({"error": "setup-failed", "message": end["error"]})
 
     def warm(self) -> None:
         """A start or an exec is about to come: what the kernel takes long for begins now."""
@@ -339,7 +347,8 @@ class Lifecycle:
             try:
                 container.run = secrets.token_hex(8)
                 await self._launch(container)
-            except Exception as error:  # noqa: BLE001  whatever it was, the policy goes on
+            except Exception as failure:  # noqa: BLE001  whatever it was, the policy goes on
+                error = await self._explained(container, failure)
                 _log.warning("restart of %s failed: %s", container.name, error)
                 await self._clean(container)
                 container.error, container.exit_code, container.finished = str(error), _code_of(error), time.time_ns()

@@ -15,7 +15,7 @@ from typing import Any, Optional
 Message = dict[str, Any]
 
 LIMIT = 65536
-_DESCRIPTORS = 64
+DESCRIPTORS = 64
 _WORDS = 4096
 """The most characters of an error's message or field."""
 _INT = array.array("i").itemsize
@@ -26,7 +26,10 @@ class Closed(Exception):  # noqa: N818
 
 
 def encode(message: Message) -> bytes:
-    data = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+    try:
+        data = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, which JSON can say and UTF-8 cannot
+        data = json.dumps(message).encode()
     if len(data) > LIMIT:
         raise ValueError(f"a message of {len(data)} bytes is longer than {LIMIT}")
     return data
@@ -52,7 +55,7 @@ def send(sock: socket.socket, message: Message, descriptors: Optional[list[int]]
 def receive(sock: socket.socket) -> tuple[Message, list[int]]:
     """Receive one packet and its descriptors; raises Closed at the end, ValueError for a broken packet."""
     try:
-        data, ancillary, flags, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(_DESCRIPTORS * _INT), socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(DESCRIPTORS * _INT), socket.MSG_CMSG_CLOEXEC)
     except ConnectionError as error:
         raise Closed from error
     descriptors = array.array("i")

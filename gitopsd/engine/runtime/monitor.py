@@ -256,8 +256,7 @@ class Monitor:
         except messages.Closed:
             self._drop(connection)
             return
-        except (ValueError, KeyError, TypeError) as error:
-            messages.close_all(descriptors)
+        except Exception as error:  # noqa: BLE001  rule 1: whatever a packet makes go wrong is answered, nothing ends by it
             answer, given = messages.error_of("bad-request", init.describe(error)), []
         if answer is not None:
             self._reply(connection, answer, given)
@@ -267,7 +266,7 @@ class Monitor:
     ) -> tuple[Optional[messages.Message], list[int]]:
         op = message.get("op")
         if op == "take-sockets":
-            return self._take_sockets(message["names"], descriptors), []
+            return self._take_sockets(message, descriptors), []
         messages.close_all(descriptors)
         if op == "hello":
             return {"ok": True, "protocol": PROTOCOL, "container": self._spec["id"], "run": self._spec["run"], "monitor": os.getpid(),
@@ -296,6 +295,8 @@ class Monitor:
             return {"ok": True}, []
         if op == "give-sockets":
             names: list[str] = message["names"]
+            if len(names) > messages.DESCRIPTORS:
+                return messages.error_of("bad-request", f"more than {messages.DESCRIPTORS} sockets at once"), []
             missing = next((name for name in names if name not in self._held), None)
             if missing is not None:
                 return messages.error_of("no-socket", f"{missing} is not held here"), []
@@ -310,7 +311,7 @@ class Monitor:
                 return messages.error_of("running", "the container has started"), []
             self.kill()
             return {"ok": True}, []
-        return messages.error_of("unknown-op", f"{op}: this monitor speaks version {PROTOCOL}"), []
+        return messages.error_of("unknown-op", f"{str(op)[:100]}: this monitor speaks version {PROTOCOL}"), []
 
     def _start(self, connection: socket.socket) -> Optional[messages.Message]:
         if self._failure is not None:
@@ -333,10 +334,11 @@ class Monitor:
             return messages.error_of("bad-request", init.describe(error))
         return {"ok": True}
 
-    def _take_sockets(self, names: list[str], descriptors: list[int]) -> messages.Message:
-        if len(names) != len(descriptors):
+    def _take_sockets(self, message: messages.Message, descriptors: list[int]) -> messages.Message:
+        names: object = message.get("names")
+        if not isinstance(names, list) or len(names) != len(descriptors) or not all(isinstance(name, str) for name in names):
             messages.close_all(descriptors)
-            return messages.error_of("bad-request", f"{len(names)} names came with {len(descriptors)} sockets")
+            return messages.error_of("bad-request", f"{len(descriptors)} sockets came without as many names")
         for name, descriptor in zip(names, descriptors):
             if name in self._held:
                 os.close(self._held[name])
