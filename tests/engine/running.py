@@ -314,6 +314,10 @@ class Engine:
                 parts.append(data)
         return b"".join(parts)
 
+    def inside(self, *words: str, check: bool = True) -> str:
+        """What a command says in the network that the engine runs in."""
+        return self.keeper.inside(lambda: subprocess.run(words, capture_output=True, text=True, check=check)).stdout
+
     def monitor(self, container: str) -> Monitor:
         return Monitor(str(self.exec_root / "m" / container[:12]))
 

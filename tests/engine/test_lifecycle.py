@@ -348,3 +348,26 @@ def test_a_list_shows_what_docker_ps_prints(engine: Engine) -> None:
     (port,) = shown["Ports"]
     assert (port["IP"], port["PrivatePort"], port["Type"]) == ("127.0.0.1", 80, "tcp")
     assert port["PublicPort"] > 1024
+
+
+def test_programs_that_end_at_once_leave_nothing(engine: Engine) -> None:
+    """The end may be heard before the start has been seen through."""
+    ports = {"80/tcp": [{"HostIp": "", "HostPort": "0"}]}
+    check = {"Test": ["CMD", "true"], "Interval": 5_000_000}
+
+    def run(_: int) -> str:
+        return engine.run("true", PortBindings=ports, Healthcheck=check)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(run, range(40)))
+    for container in made:
+        assert engine.wait(container) == 0
+    assert list((engine.exec_root / "c").iterdir()) == []
+    assert list((engine.exec_root / "m").iterdir()) == []
+    assert {engine.status(container)["Status"] for container in made} == {"exited"}
+    assert {engine.status(container)["Pid"] for container in made} == {0}
+    rules = engine.inside("nft", "list", "table", "ip", f"gitopsd-{engine.instance}", check=False)
+    assert "dnat to" not in rules.replace("dnat to tcp dport map", "") or "elements" not in rules.partition("map ports")[2][:400]
+    assert "Traceback" not in engine.log.read_text()[engine.mark :]
+    engine.restart()
+    assert {engine.inspect(container)["RestartCount"] for container in made} == {0}

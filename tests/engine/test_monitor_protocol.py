@@ -285,9 +285,10 @@ def test_abort_ends_what_has_not_started_and_the_monitor_with_it(make: Any) -> N
 
 
 def test_a_signal_goes_to_the_first_process_alone(make: Any) -> None:
-    made = make("sh", "-c", "trap 'exit 5' USR1; while true; do sleep 0.01; done")
+    made = make("sh", "-c", "trap 'exit 5' USR1; echo ready; while true; do sleep 0.01; done")
     assert made.daemon.ask("signal", signal=9)["error"] == "not-running"
     made.start()
+    until(lambda: b"ready" in made.output(), "it has its handler")
     assert made.daemon.ask("signal", signal=int(signal.SIGUSR1)) == {"ok": True}
     until(lambda: (made.folder / "exit.json").exists(), "it ends")
     assert json.loads((made.folder / "exit.json").read_text())["exit_code"] in (5, 138)

@@ -40,6 +40,9 @@ class Container:
         """A restart by hand is under way: its end removes nothing."""
         self.delay_s = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
+        self.settled = asyncio.Event()
+        """Not set while a start is under way: an end that comes meanwhile waits for it."""
+        self.settled.set()
         self.running = asyncio.Event()
         self.ended = asyncio.Event()
         self.ended.set()

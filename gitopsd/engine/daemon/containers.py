@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import secrets
 import time
@@ -24,6 +25,9 @@ from gitopsd.engine.images.images import Use
 from gitopsd.engine.runtime.capabilities import bounded
 from gitopsd.engine.volumes.volumes import Volumes
 from gitopsd.oci.reference import InvalidReference, parse_reference
+
+
+_log = logging.getLogger(__name__)
 
 
 class FoundImage(Protocol):
@@ -71,7 +75,7 @@ class Containers:
         self._images, self._volumes, self._execs, self._changes = images, volumes, execs, changes
         self._by_id: dict[str, Container] = {}
         self._names: dict[str, str] = {}
-        lifecycle.forget = lambda container: lifecycle.spawn(container, self.remove(container, force=True, with_volumes=True))
+        lifecycle.forget = lambda container: lifecycle.spawn(container, self._forget(container))
 
     # looking up
 
@@ -202,6 +206,13 @@ class Containers:
         if with_volumes:
             await asyncio.to_thread(self._remove_anonymous_volumes, container)
         container.removed.set()
+
+    async def _forget(self, container: Container) -> None:
+        """Nobody waits for this removal; somebody else may be about it."""
+        try:
+            await self.remove(container, force=True, with_volumes=True)
+        except ApiError as error:
+            _log.debug("auto-remove: %s", error.message)
 
     async def rename(self, container: Container, name: str) -> None:
         name = name.lstrip("/")

@@ -166,6 +166,13 @@ class Lifecycle:
         asyncio.get_running_loop().run_in_executor(None, self._cgroups.warm)
 
     async def _launch(self, container: Container) -> None:
+        container.settled.clear()
+        try:
+            await self._launch_unsettled(container)
+        finally:
+            container.settled.set()
+
+    async def _launch_unsettled(self, container: Container) -> None:
         self.warm()
         folder = self._store.path(container.id)
         await self._connections.allocate(container)
@@ -189,11 +196,12 @@ class Lifecycle:
         await monitor.ask("watch")
         self.keep(container)
         answer = await monitor.ask("start")
-        container.started, container.state = answer["started"], "running"
-        container.oom_killed, container.exit_code, container.finished = False, 0, 0
-        container.ended.clear()
+        container.started = answer["started"]
         await self._connections.publish(container)
         self.keep(container)
+        container.state = "running"
+        container.oom_killed, container.exit_code, container.finished = False, 0, 0
+        container.ended.clear()
         self._health.start(container)
         container.running.set()
         self._changes.bump()
@@ -308,6 +316,7 @@ class Lifecycle:
 
     async def _on_end(self, container: Container, run: str, end: Optional[Json]) -> None:
         """The container's program has ended. `end` None: the monitor has gone without a word."""
+        await container.settled.wait()
         if container.run != run or container.state != "running":
             return
         if end is None:
@@ -365,9 +374,8 @@ class Lifecycle:
         container.running.clear()
         self._health.stop(container)
         if container.monitor is not None:
-            with contextlib.suppress(MonitorError, MonitorGone):
-                if container.state != "running":
-                    await container.monitor.ask("abort")
+            if container.state != "running":
+                await give_up(container.monitor)
             container.monitor.close()
             container.monitor = None
         if container.pidfd >= 0:
@@ -391,6 +399,15 @@ class Lifecycle:
         task = asyncio.ensure_future(work)
         container.tasks.add(task)
         task.add_done_callback(container.tasks.discard)
+
+
+async def give_up(monitor: MonitorLink) -> None:
+    """End a container whose start failed, whether its program has begun or not."""
+    try:
+        await monitor.ask("abort")
+    except (MonitorError, MonitorGone):
+        with contextlib.suppress(MonitorError, MonitorGone):
+            await monitor.ask("signal", signal=int(signal.SIGKILL))
 
 
 def signal_number(name: str) -> int:

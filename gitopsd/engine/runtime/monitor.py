@@ -335,10 +335,10 @@ class Monitor:
         return {"ok": True}
 
     def _take_sockets(self, message: messages.Message, descriptors: list[int]) -> messages.Message:
-        names: object = message.get("names")
-        if not isinstance(names, list) or len(names) != len(descriptors) or not all(isinstance(name, str) for name in names):
+        names: list[str] = list(map(str, message.get("names") or ()))
+        if len(names) != len(descriptors):
             messages.close_all(descriptors)
-            return messages.error_of("bad-request", f"{len(descriptors)} sockets came without as many names")
+            return messages.error_of("bad-request", f"{len(names)} names came with {len(descriptors)} sockets")
         for name, descriptor in zip(names, descriptors):
             if name in self._held:
                 os.close(self._held[name])
