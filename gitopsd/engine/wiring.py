@@ -10,11 +10,13 @@ import grp
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
 import sys
 import time
+from collections.abc import Coroutine
 from typing import Any, Optional
 
 from gitopsd import __version__
@@ -50,7 +52,7 @@ from gitopsd.engine.images.images import Images, Registries, Use
 from gitopsd.engine.networks.allocate import DEFAULT_BLOCK
 from gitopsd.engine.networks.dns import Resolver
 from gitopsd.engine.networks.networks import Networks
-from gitopsd.engine.paths.records import read_record, write_record
+from gitopsd.engine.paths.records import Unreadable, read_record, write_record
 from gitopsd.engine.registry.server import serve as serve_registry
 from gitopsd.engine.runtime import messages
 from gitopsd.engine.runtime.cgroups import open_cgroups
@@ -86,16 +88,30 @@ class DataRoot:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SystemExit(f"error: data-root-in-use\n  {path}: another daemon uses this data root") from None
-        version = read_record(os.path.join(path, "VERSION"))
+        version = self._read_version()
         if version is None:
             version = {"layout": LAYOUT, "instance": "".join(secrets.choice(_LETTERS) for _ in range(5))}
             write_record(os.path.join(path, "VERSION"), version)
-        if version["layout"] != LAYOUT:
+        self.instance = str(version["instance"])
+
+    def _read_version(self) -> Any:
+        """VERSION, None when the root is new; what this engine does not know it does not touch."""
+        path = os.path.join(self.path, "VERSION")
+        try:
+            version = read_record(path)
+        except Unreadable as error:
+            raise SystemExit(f"error: data-root-version\n  {error}") from None
+        if version is None:
+            return None
+        found: Any = version if isinstance(version, dict) else {}
+        if found.get("layout") != LAYOUT:
             raise SystemExit(
-                f"error: data-root-version\n  {path}: layout {version['layout']}, this engine knows {LAYOUT}\n"
+                f"error: data-root-version\n  {path}: layout {found.get('layout')!r}, this engine knows {LAYOUT}\n"
                 "  hint: it was written by another version of the engine; start that one"
             )
-        self.instance = str(version["instance"])
+        if not re.fullmatch("[a-z2-7]{5}", str(found.get("instance"))):
+            raise SystemExit(f"error: data-root-version\n  {path}: {found.get('instance')!r} is not the id of an instance")
+        return found
 
 
 def worker_runner(launcher: Launcher) -> Any:
@@ -156,7 +172,7 @@ def daemon(arguments: list[str]) -> int:
     _add_daemon_options(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_serve(options))
+    _run(_serve(options))
     return 0
 
 
@@ -327,8 +343,17 @@ def uninstall(arguments: list[str]) -> int:
     )
     _add_roots(parser)
     _add_daemon_options(parser)
-    asyncio.run(_uninstall(parser.parse_args(arguments)))
+    _run(_uninstall(parser.parse_args(arguments)))
     return 0
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except Unreadable as error:
+        raise SystemExit(
+            f"error: record-unreadable\n  {error}\n  hint: bring the file back from a copy; nothing was changed, containers go on"
+        ) from None
 
 
 async def _uninstall(options: argparse.Namespace) -> None:

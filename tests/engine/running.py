@@ -151,6 +151,7 @@ class Engine:
         self.options = list(options)
         self.keeper = Keeper()
         self.pid = 0
+        self.instance = ""
         self.mark = 0
         """Where in the log the present test begins."""
         self._mounts = self.keeper.mounts()
@@ -190,6 +191,7 @@ class Engine:
                 return True  # it says that it does not know the call
 
         until(listens, "the daemon answers", pause_s=0.005)
+        self.instance = json.loads((self.data_root / "VERSION").read_text())["instance"]
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """End the daemon; its exit code."""
@@ -215,10 +217,6 @@ class Engine:
     @property
     def host(self) -> str:
         return f"unix://{self.socket}"
-
-    @property
-    def instance(self) -> str:
-        return json.loads((self.data_root / "VERSION").read_text())["instance"]
 
     # what one does with it
 
@@ -345,7 +343,7 @@ class Engine:
         try:
             if self.pid and is_alive(self.pid):
                 self.kill(signal.SIGTERM)
-            if (self.data_root / "VERSION").exists():
+            if self.instance:
                 log = self.folder / "uninstall.log"
                 code = self.keeper.ended(self.run_program(self.words("uninstall"), log))
                 if code:
@@ -373,8 +371,6 @@ class Engine:
 
     def _cgroups(self) -> list[str]:
         """Deepest first."""
-        if not (self.data_root / "VERSION").exists():
-            return []
         tops = [*_CGROUPS.glob(f"*/gitopsd-{self.instance}"), *_CGROUPS.glob(f"gitopsd-{self.instance}")]
         return [folder for top in tops for folder, _, _ in os.walk(top, topdown=False)]
 

@@ -98,6 +98,6 @@ def test_checks_leave_no_descriptor_and_no_process(engine: Engine) -> None:
     before = len(os.listdir(f"/proc/{engine.pid}/fd"))
     seen = health(engine, made)["Log"][-1]["End"]
     for _ in range(3):
-        until(lambda: health(engine, made)["Log"][0]["Start"] > seen, "five more checks were made")
+        until(lambda seen=seen: health(engine, made)["Log"][0]["Start"] > seen, "five more checks were made")
         seen = health(engine, made)["Log"][-1]["End"]
     until(lambda: len(os.listdir(f"/proc/{engine.pid}/fd")) <= before + 4, "descriptors are closed")

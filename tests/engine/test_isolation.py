@@ -84,8 +84,8 @@ def test_switches_of_the_kernel_cannot_be_written(engine: Engine, path: str) -> 
 def test_the_devices_are_the_default_ones(engine: Engine) -> None:
     assert lines(engine, "ls /dev") == ["core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
                                         "stdout", "tty", "urandom", "zero"]  # fmt: skip
-    assert lines(engine, "head -c 3 /dev/zero | od -An -tx1; echo x > /dev/null; head -c 16 /dev/urandom | wc -c; echo x > /dev/full || echo full") == [
-        " 00 00 00", "16", "full"]  # fmt: skip
+    script = "head -c 3 /dev/zero | od -An -tx1; echo x > /dev/null; head -c 16 /dev/urandom | wc -c; echo x > /dev/full || echo full"
+    assert lines(engine, script) == [" 00 00 00", "16", "full"]
 
 
 def test_a_disk_cannot_be_opened_even_by_a_node_of_ones_own(engine: Engine) -> None:

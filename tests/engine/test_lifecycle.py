@@ -261,6 +261,21 @@ def test_two_removals_at_once_remove_once(engine: Engine) -> None:
     assert "Traceback" not in engine.log.read_text()[engine.mark :]
 
 
+@pytest.mark.parametrize("force", [0, 1])
+def test_a_removal_that_meets_a_start_leaves_nothing_running_without_a_record(engine: Engine, force: int) -> None:
+    for _ in range(5):
+        made = engine.create("sleep", "1000")
+        with ThreadPoolExecutor(2) as pool:
+            starting = pool.submit(status_of, engine, "POST", f"/containers/{made}/start")
+            removing = pool.submit(status_of, engine, "DELETE", f"/containers/{made}?force={force}")
+            started, removed = starting.result(), removing.result()
+        assert started in (204, 404, 409)
+        assert removed in (204, 409)
+        known = {shown["Id"][:12] for shown in engine.containers()}
+        assert {file.name for file in (engine.exec_root / "m").iterdir()} <= known
+        engine.empty()
+
+
 # ---- names and lists
 
 

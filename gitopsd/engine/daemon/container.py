@@ -15,11 +15,11 @@ RECORD_VERSION = 1
 
 
 class Container:
-    """`lock` is held by whoever changes what runs; `ended` is set whenever nothing runs."""
+    """`lock` is held by whoever changes what runs, `saving` by whoever writes the record; `ended` is set whenever nothing runs."""
 
     def __init__(self, record: Json) -> None:
         self.record = record
-        self.lock = asyncio.Lock()
+        self.lock, self.saving = asyncio.Lock(), asyncio.Lock()
         self.state = "created"
         self.pid = 0
         self.run = ""

@@ -26,7 +26,6 @@ from gitopsd.engine.runtime.capabilities import bounded
 from gitopsd.engine.volumes.volumes import Volumes
 from gitopsd.oci.reference import InvalidReference, parse_reference
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -181,16 +180,24 @@ class Containers:
 
     async def remove(self, container: Container, force: bool = False, with_volumes: bool = False) -> None:
         """Remove it; ApiError 409 while it runs, unless forced. Durable when it returns."""
-        if container.state == "removing":
-            raise ApiError(409, f"removal of container {container.name} is already in progress")
-        if container.state in ("running", "restarting"):
+        while not await self._remove_idle(container):
             if not force:
                 reason = f"container is {container.state}: stop the container before removing or force remove"
                 raise ApiError(409, f'cannot remove container "{container.name}": {reason}')
             await self._lifecycle.stop(container, 0)
+        if with_volumes:
+            await asyncio.to_thread(self._remove_anonymous_volumes, container)
+        container.removed.set()
+
+    async def _remove_idle(self, container: Container) -> bool:
+        """Remove one that does not run; False when it does. Under its lock, because another call may be starting it."""
+        if container.state == "removing":
+            raise ApiError(409, f"removal of container {container.name} is already in progress")
         async with container.lock:
+            if container.state in ("running", "restarting"):
+                return False
             if container.id not in self._by_id:
-                return
+                return True
             expect.check(container.id, container.generation)
             container.state = "removing"
             try:
@@ -203,9 +210,7 @@ class Containers:
                 del self._names[container.name]
             self._execs.forget(container)
             self._changes.bump()
-        if with_volumes:
-            await asyncio.to_thread(self._remove_anonymous_volumes, container)
-        container.removed.set()
+            return True
 
     async def _forget(self, container: Container) -> None:
         """Nobody waits for this removal; somebody else may be about it."""

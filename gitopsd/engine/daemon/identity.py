@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import threading
 from typing import Any, Optional
 
 from gitopsd.dockerapi.errors import ApiError
@@ -20,6 +21,7 @@ class Identity:
     def __init__(self, data_root: str) -> None:
         self._fleet_path = os.path.join(data_root, "fleet.json")
         self._intent_path = os.path.join(data_root, "intent.json")
+        self._lock = threading.Lock()
         self.fleet: Optional[Json] = read_record(self._fleet_path)
         self.intent: Json = read_record(self._intent_path) or {}
 
@@ -57,12 +59,13 @@ class Identity:
         """Durable when it returns; ApiError 412 `intent-changed` when it is not what the caller has read."""
         if if_match is None:
             raise ApiError(428, "intent: If-Match is missing, expected the ETag that was read before")
-        if if_match != self.intent_etag:
-            raise ApiError(412, "intent: it has changed since it was read", "intent-changed")
         if len(json.dumps(value)) > _INTENT_LIMIT:
             raise ApiError(413, f"intent: larger than {_INTENT_LIMIT} bytes")
-        write_record(self._intent_path, value)
-        self.intent = value
+        with self._lock:  # it is called from threads, since it writes
+            if if_match != self.intent_etag:
+                raise ApiError(412, "intent: it has changed since it was read", "intent-changed")
+            write_record(self._intent_path, value)
+            self.intent = value
 
     def shown(self) -> dict[str, Any]:
         fleet = self.fleet or {}

@@ -11,7 +11,7 @@ import threading
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json
 from gitopsd.engine.events.changes import Changes
-from gitopsd.engine.paths.records import write_durably
+from gitopsd.engine.paths.records import Unreadable, read_record, write_durably
 
 
 class Leases:
@@ -20,11 +20,10 @@ class Leases:
         self._changes = changes
         self._held: dict[str, tuple[str, int]] = {}
         self._lock = threading.Lock()
-        try:
-            with open(self._path, encoding="ascii") as file:
-                self._last = int(file.read())
-        except FileNotFoundError:
-            self._last = 0
+        last: object = read_record(self._path) or 0
+        if not isinstance(last, int):
+            raise Unreadable(f"{self._path}: expected the last token, a number")
+        self._last = last
 
     def take(self, stack: str, holder: str) -> int:
         """A fresh token; ApiError 409 `lease-held` while another holds the stack."""

@@ -28,6 +28,7 @@ from gitopsd.engine.daemon.monitorlink import MonitorError, MonitorGone, Monitor
 from gitopsd.engine.daemon.mounts import Mounts
 from gitopsd.engine.daemon.store import ContainerStore
 from gitopsd.engine.events.changes import Changes
+from gitopsd.engine.kernel import process
 from gitopsd.engine.paths.records import read_record
 from gitopsd.engine.runtime import messages
 from gitopsd.engine.runtime.cgroups import Cgroups
@@ -76,9 +77,8 @@ class Lifecycle:
         async with container.lock:
             if container.state in ("running", "restarting"):
                 return False
-            if container.state in ("removing", "dead"):
-                raise ApiError(409, f"start container {container.name}: container is marked for removal")
-            await self._start(container)
+            self._refuse_removed(container)
+            await self._begin(container, await self._ask_to_run(container))
             return True
 
     async def stop(self, container: Container, timeout_s: Optional[float] = None, signal_name: str = "") -> bool:
@@ -90,14 +90,18 @@ class Lifecycle:
             return True
 
     async def restart(self, container: Container, timeout_s: Optional[float] = None, signal_name: str = "") -> None:
+        """Stop and start as one thing: if this daemon dies in between, the next one starts it."""
         async with container.lock:
-            container.is_kept = True
+            self._refuse_removed(container)
+            was = container.state
+            run = await self._ask_to_run(container)
+            container.is_kept = container.stopping_by_user = True
             try:
-                if await self._leave(container):
+                if was == "running":
                     await self._stop(container, timeout_s, signal_name)
             finally:
                 container.is_kept = False
-            await self._start(container)
+            await self._begin(container, run)
 
     async def kill(self, container: Container, number: int) -> None:
         """Send a signal to the first process; one that ends it by our hand also ends the restart policy."""
@@ -123,9 +127,13 @@ class Lifecycle:
     async def ask(self, container: Container, **fields: Any) -> None:
         """Change the record; durable when it returns, and one generation on."""
         expect.check(container.id, container.generation)
-        changed = {**container.record, **fields, "generation": container.generation + 1}
-        await asyncio.to_thread(self._store.save, changed)
-        container.record = changed
+        await self._save(container, 1, **fields)
+
+    async def _save(self, container: Container, generations: int, **fields: Any) -> None:
+        async with container.saving:
+            changed = {**container.record, **fields, "generation": container.generation + generations}
+            await asyncio.to_thread(self._store.save, changed)
+            container.record = changed
         self._changes.bump()
 
     def stop_signal(self, container: Container) -> int:
@@ -133,11 +141,20 @@ class Lifecycle:
 
     # starting
 
-    async def _start(self, container: Container) -> None:
+    def _refuse_removed(self, container: Container) -> None:
+        if container.state in ("removing", "dead"):
+            raise ApiError(409, f"start container {container.name}: container is marked for removal")
+
+    async def _ask_to_run(self, container: Container) -> str:
+        """Say that it should run; the name of the run."""
+        run = secrets.token_hex(8)
+        await self.ask(container, should_run=True, run=run, boot=boot_id())
+        return run
+
+    async def _begin(self, container: Container, run: str) -> None:
         container.stopping_by_user = False
         container.restarts, container.delay_s = 0, 0.0
-        container.run, container.error = secrets.token_hex(8), ""
-        await self.ask(container, should_run=True, run=container.run, boot=boot_id())
+        container.run, container.error = run, ""
         try:
             await self._launch(container)
         except BaseException as error:
@@ -146,7 +163,9 @@ class Lifecycle:
             if not isinstance(error, ApiError):
                 container.exit_code = _code_of(error)
             await self._clean(container)
-            await self.ask(container, should_run=False)
+            await self._save(container, 0, should_run=False)
+            container.state = "exited" if container.state == "restarting" else container.state
+            self.forget_run(container)
             container.mark_ended()
             if container.host_config["AutoRemove"]:
                 self.forget(container)
@@ -257,18 +276,31 @@ class Lifecycle:
         ready.set_result(({}, []))
         container.monitor = MonitorLink.dial(path, self._listener(container, container.run, ready))
         await container.monitor.ask("watch")
+        if container.record["run"] != container.run:  # the last daemon was about to restart it and did not
+            await self._save(container, 0, run=container.run)
         await self._connections.adopt(container)
         self._health.start(container)
         container.running.set()
 
     def keep(self, container: Container) -> None:
-        """What a later daemon must know of a running container and cannot read elsewhere; gone after a reboot, as is the container."""
+        """What a later daemon must know of a container that runs, or is about to again, and cannot read elsewhere.
+
+        Gone after a reboot, as is the container. As long as it is there the restart policy has a say (`forget_run`).
+        """
         kept = {"run": container.run, "started": container.started, "endpoints": container.endpoints, "ports": container.ports,
                 "restarts": container.restarts, "delay_s": container.delay_s, "health": container.health}  # fmt: skip
-        path = os.path.join(self._exec_root, "c", f"{container.id12}.json")
+        path = self._kept(container)
         with open(path + ".tmp", "w", encoding="utf-8") as file:
             json.dump(kept, file)
         os.rename(path + ".tmp", path)
+
+    def forget_run(self, container: Container) -> None:
+        """The run is over, and no other follows by itself."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._kept(container))
+
+    def _kept(self, container: Container) -> str:
+        return os.path.join(self._exec_root, "c", f"{container.id12}.json")
 
     # ending
 
@@ -280,6 +312,7 @@ class Lifecycle:
         await self.ask(container, should_run=False)
         if container.state == "restarting":
             container.state = "exited"
+            self.forget_run(container)
             self._changes.bump()
             return False
         return True
@@ -320,6 +353,8 @@ class Lifecycle:
         if container.run != run or container.state != "running":
             return
         if end is None:
+            with contextlib.suppress(OSError):  # a program that changed its user has not died with its monitor
+                process.pidfd_signal(container.pidfd, signal.SIGKILL)
             end = await asyncio.to_thread(self.read_end, container, run)
         container.pid, container.finished = 0, end["finished"]
         container.exit_code, container.oom_killed, container.error = end["exit_code"], end["oom_killed"], end["error"]
@@ -333,7 +368,9 @@ class Lifecycle:
         if again:
             container.delay_s = restart.next_delay(container.delay_s, ran_s)
             self.spawn(container, self.start_again(container, container.delay_s))
-        elif container.host_config["AutoRemove"] and not container.is_kept:
+            return
+        self.forget_run(container)
+        if container.host_config["AutoRemove"] and not container.is_kept:
             self.forget(container)
 
     def read_end(self, container: Container, run: str) -> Json:
@@ -355,6 +392,7 @@ class Lifecycle:
             container.restarts += 1
             try:
                 container.run = secrets.token_hex(8)
+                await self._save(container, 0, run=container.run)
                 await self._launch(container)
             except Exception as failure:  # noqa: BLE001  whatever it was, the policy goes on
                 error = await self._explained(container, failure)
@@ -367,7 +405,10 @@ class Lifecycle:
                 container.delay_s = restart.next_delay(container.delay_s, 0)
                 self._changes.bump()
                 if again:
+                    self.keep(container)
                     self.spawn(container, self.start_again(container, container.delay_s))
+                else:
+                    self.forget_run(container)
 
     async def _clean(self, container: Container) -> None:
         """Let go of everything that a run had; safe to call for one that got half way."""
@@ -383,8 +424,6 @@ class Lifecycle:
             container.pidfd = -1
         await self._connections.release(container)
         container.endpoints, container.ports, container.pid = {}, {}, 0
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._exec_root, "c", f"{container.id12}.json"))
         await self._remove_cgroup(container.id12)
 
     async def _remove_cgroup(self, id12: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import deque
 from typing import Any, Callable, Optional
 
@@ -49,6 +50,11 @@ class MonitorLink:
             sock.close()
             raise
         return cls(sock, on_event)
+
+    @property
+    def peer(self) -> int:
+        """The monitor's process id."""
+        return struct.unpack("3i", self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
     @property
     def is_open(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from gitopsd.engine.networks.network import Network, from_record, to_record
-from gitopsd.engine.paths.records import read_record, remove_durably, write_record
+from gitopsd.engine.paths.records import Unreadable, read_record, remove_durably, write_record
 
 
 class NetworkStore:
@@ -14,7 +14,7 @@ class NetworkStore:
         os.makedirs(folder, 0o700, exist_ok=True)
 
     def load(self) -> list[Network]:
-        """All of them. Raises ValueError that names the file for one that cannot be read: it is not ours to guess what it said."""
+        """All of them. Raises Unreadable, which names the file, for one that cannot be read: it is not ours to guess what it said."""
         found: list[Network] = []
         for name in sorted(os.listdir(self._folder)):
             if not name.endswith(".json"):
@@ -23,7 +23,7 @@ class NetworkStore:
             try:
                 found.append(from_record(read_record(path)))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: not a network's record: {type(error).__name__}: {error}") from error
+                raise Unreadable(f"{path}: not a network's record: {type(error).__name__}: {error}") from error
         return found
 
     def save(self, network: Network) -> None:

@@ -11,6 +11,10 @@ import os
 from typing import Any
 
 
+class Unreadable(ValueError):  # noqa: N818
+    """A record is there and does not say what it should; the message names its path."""
+
+
 def write_durably(path: str, data: bytes, mode: int = 0o600) -> None:
     """Put `data` at `path`; when this returns it survives a power cut. On an error what was there is still there."""
     temporary = f"{path}.tmp"
@@ -37,12 +41,14 @@ def write_record(path: str, record: Any) -> None:
 
 
 def read_record(path: str) -> Any:
-    """The JSON value at `path`, None where there is no file; raises ValueError for a file that is not JSON."""
+    """The JSON value at `path`, None where there is no file; raises Unreadable for a file that is not JSON."""
     try:
         with open(path, "rb") as file:
             return json.loads(file.read().decode("utf-8", "surrogateescape"))
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{path}: not a record: {error}") from error
 
 
 def remove_durably(path: str) -> None:

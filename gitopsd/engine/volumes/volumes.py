@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -11,7 +12,9 @@ from typing import Callable
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json, mapping
-from gitopsd.engine.paths.records import read_record, sync_directory, write_record
+from gitopsd.engine.paths.records import Unreadable, read_record, sync_directory, write_record
+
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
 _UNFINISHED = ".removing-"
@@ -30,7 +33,11 @@ class Volumes:
             if name.startswith(_UNFINISHED):
                 shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
                 continue
-            record = read_record(os.path.join(self.root, name, "volume.json"))
+            try:
+                record = read_record(os.path.join(self.root, name, "volume.json"))
+            except Unreadable as error:
+                _log.error("a volume is left alone: %s", error)
+                continue
             if record is not None:
                 self._records[name] = record
 
