@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from gitopsd import __version__
 from gitopsd.dockerapi.errors import ApiError
@@ -103,7 +103,7 @@ class DataRoot:
             raise SystemExit(f"error: data-root-version\n  {error}") from None
         if version is None:
             return None
-        found: Any = version if isinstance(version, dict) else {}
+        found = cast("dict[str, Any]", version if isinstance(version, dict) else {})
         if found.get("layout") != LAYOUT:
             raise SystemExit(
                 f"error: data-root-version\n  {path}: layout {found.get('layout')!r}, this engine knows {LAYOUT}\n"

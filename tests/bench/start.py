@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests" / "engine"))
 
 from archives import an_archive, busybox  # noqa: E402
+
 from gitopsd.engine.client.connection import Client  # noqa: E402
 
 PYTHON = os.environ.get("GITOPSD_ENGINE_PYTHON", "/usr/bin/python3")

@@ -84,7 +84,9 @@ def test_switches_of_the_kernel_cannot_be_written(engine: Engine, path: str) -> 
 def test_the_devices_are_the_default_ones(engine: Engine) -> None:
     assert lines(engine, "ls /dev") == ["core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
                                         "stdout", "tty", "urandom", "zero"]  # fmt: skip
-    script = "head -c 3 /dev/zero | od -An -tx1; echo x > /dev/null; head -c 16 /dev/urandom | wc -c; echo x > /dev/full || echo full"
+    script = (
+        "head -c 3 /dev/zero | od -An -tx1; echo x > /dev/null; head -c 16 /dev/urandom | wc -c; echo x > /dev/full || echo full"
+    )
     assert lines(engine, script) == [" 00 00 00", "16", "full"]
 
 
