@@ -22,6 +22,8 @@ from tests.hosts.busybox import a_busybox_image
 from tests.hosts.pushing import push
 
 TOP = Path(__file__).parents[2]
+_USERS = {"lab-2": "deploy"}
+"""One host is reached by a user that is not root and may use sudo."""
 
 SHOP = """\
 services:
@@ -81,11 +83,12 @@ class Line:
 
     def _host(self, name: str) -> Host:
         host = self.lab.host(name)
-        return Host(name, host.address, key=str(self.lab.key), host_keys=(host.host_key,))
+        return Host(name, host.address, user=_USERS.get(name, "root"), key=str(self.lab.key), host_keys=(host.host_key,))
 
     def fleet(self, stacks: tuple[str, ...] = ("shop",), keys: dict[str, str] | None = None) -> str:
         hosts = "".join(
-            f"  {host.name}: {{address: {host.address}, key: {self.lab.key}, host_key: {(keys or {}).get(host.name, host.host_key)}}}\n"
+            f"  {host.name}: {{address: {host.address}, user: {_USERS.get(host.name, 'root')}, key: {self.lab.key}, "
+            f"host_key: {(keys or {}).get(host.name, host.host_key)}}}\n"
             for host in self.lab.hosts
         )
         listed = "".join(f"  {name}: {{file: stacks/{name}.yaml}}\n" for name in stacks)

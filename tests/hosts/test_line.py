@@ -118,6 +118,46 @@ def test_apply_without_a_plan_shows_it_and_asks(settled: Line) -> None:
     assert fetch(settled.address("lab-1")) == "9"
 
 
+def test_who_writes_to_a_volume_is_stopped_before_the_next_one_starts(settled: Line) -> None:
+    store = SHOP.replace("echo kept >>", "echo again >>")
+    settled.commit("another store", **{"stacks/shop.yaml": store})
+    assert "~ container shop-store-1 on lab-1, lab-2: replaced, with a gap; command changed" in settled.gitopsd("plan").stdout
+    settled.sync()
+    assert settled.is_settled()
+    api = settled.api("lab-1")
+    assert api.execute("shop-store-1", ["cat", "/data/log"])[1].decode().split()[-1] == "again"
+    assert "kept" in api.execute("shop-store-1", ["cat", "/data/log"])[1].decode()
+    old = api.container("shop-store-1")["Id"]
+    settled.commit("a store that ends", **{"stacks/shop.yaml": store.replace("exec sleep 1000000", "exit 4")})
+    done = settled.gitopsd("sync")
+    assert done.returncode == 1
+    assert "exited with code 4" in done.stdout
+    assert api.container("shop-store-1")["Id"] == old, "the one from before runs again"
+    assert api.container("shop-store-1")["State"]["Running"]
+    api.close()
+
+
+def test_a_job_ends_before_what_waits_for_it_starts_and_is_not_run_again(settled: Line) -> None:
+    job = """\
+  migrate:
+    image: busybox:stable
+    command: [sh, -c, "sleep 1; echo ran >> /data/migrations"]
+    volumes: ["data:/data"]
+    networks: [shop]
+    deploy: {mode: global}
+"""
+    waits = SHOP.replace("depends_on: [store]", "depends_on: {migrate: {condition: service_completed_successfully}}")
+    waits = waits.replace("    mem_limit: 64m\n    healthcheck", "    mem_limit: 64m\n    environment: {A: b}\n    healthcheck")
+    settled.commit("a job", **{"stacks/shop.yaml": waits.replace("networks: {shop: {}}", job + "networks: {shop: {}}")})
+    settled.sync()
+    assert settled.containers("lab-1") == {**UP, "shop-migrate-1": "exited"}
+    assert settled.is_settled()
+    settled.sync()
+    api = settled.api("lab-1")
+    assert api.execute("shop-store-1", ["cat", "/data/migrations"])[1] == b"ran\n"
+    api.close()
+
+
 def test_a_revert_is_not_built_again(settled: Line) -> None:
     settled.commit("version 3", **{"web/site/version": "3"})
     settled.sync()
