@@ -43,6 +43,7 @@ class Requests:
         self.waiting: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         self._path = path
         self._wake = wake
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.unlink(missing_ok=True)  # left by one that was killed: the lock says that nobody else serves
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)

@@ -104,7 +104,6 @@ def check_state_dir(settings: Settings) -> None:
     """Make it, or say why not."""
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        settings.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         hint = "choose another with --state-dir or GITOPSD_STATE_DIR"
         raise GitopsdError("state-dir", f"{settings.state_dir}: {error.strerror}", hint=hint) from error
