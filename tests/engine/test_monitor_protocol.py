@@ -91,7 +91,7 @@ class Made:
         for descriptor in self.sockets.values():
             os.close(descriptor)
         self.daemon.close()
-        with contextlib.suppress(OSError), self.dial() as monitor:
+        with contextlib.suppress(OSError, messages.Closed), self.dial() as monitor:
             monitor.ask("abort")
             monitor.ask("signal", signal=9)
         until(lambda: not is_alive(self.pid), "the monitor has gone")
@@ -308,6 +308,33 @@ def test_the_end_is_on_disk_before_anybody_is_told(make: Any) -> None:
     assert json.loads((made.folder / "exit.json").read_text())["exit_code"] == 4
 
 
+def is_free(address: tuple[str, int]) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(address)
+        except OSError:
+            return False
+        return True
+
+
+def test_who_hears_of_an_end_finds_port_and_path_free_for_the_next_run(make: Any) -> None:
+    """They were freed after the news: a next run that was quick had its own socket removed, and could not be adopted."""
+    for _ in range(10):
+        made = running(make)
+        with socket.socket() as reservation:
+            reservation.bind(("127.0.0.1", 0))
+            reservation.listen()
+            address = reservation.getsockname()
+            made.daemon.ask("take-sockets", [reservation.fileno()], names=[f"port/tcp/127.0.0.1/{address[1]}"])
+        watcher = made.dial()
+        watcher.ask("watch")
+        made.daemon.ask("signal", signal=9)
+        watcher.hear()
+        assert not Path(made.path).exists()
+        assert is_free(address)
+        watcher.close()
+
+
 def test_every_watcher_is_told(make: Any) -> None:
     made = running(make)
     watchers = [made.dial() for _ in range(5)]
@@ -395,24 +422,16 @@ def test_a_port_moves_from_one_monitor_to_another_without_ever_being_free(make: 
         name = f"port/tcp/127.0.0.1/{address[1]}"
         assert old.daemon.ask("take-sockets", [reservation.fileno()], names=[name]) == {"ok": True}
 
-    def is_free() -> bool:
-        with socket.socket() as probe:
-            try:
-                probe.bind(address)
-            except OSError:
-                return False
-            return True
-
-    assert not is_free()
+    assert not is_free(address)
     old.daemon.ask("give-sockets", names=[name])
     new.daemon.ask("take-sockets", old.daemon.descriptors, names=[name])
     old.daemon.forget()
     assert old.daemon.ask("drop-sockets", names=[name, "never-held"]) == {"ok": True}
-    assert not is_free()
+    assert not is_free(address)
     assert name in new.daemon.ask("hello")["sockets"]
     assert name not in old.daemon.ask("hello")["sockets"]
     assert new.daemon.ask("drop-sockets", names=[name]) == {"ok": True}
-    assert is_free()
+    assert is_free(address)
 
 
 def test_a_socket_taken_under_a_held_name_replaces_it(make: Any) -> None:

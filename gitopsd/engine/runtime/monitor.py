@@ -188,14 +188,17 @@ class Monitor:
                "oom_killed": self._oom_killed, "error": (self._failure or {}).get("message", "")}  # fmt: skip
         if was_running or self._failure is not None:
             self._write_exit(end)
+        # what the next run takes, its ports and this socket's path, is free before anybody hears that it may begin
+        messages.close_all(list(self._held.values()))
+        self._held.clear()
+        with contextlib.suppress(OSError):
+            os.unlink(self._spec["socket"])
         if self._starting is not None:
             self._reply(
                 self._starting, self._failure or messages.error_of("setup-failed", "the container ended before its program ran")
             )
         for descriptor in list(self._watchers):
             self._reply(self._connections[descriptor], {"event": "exit", **end})
-        with contextlib.suppress(OSError):
-            os.unlink(self._spec["socket"])
         self._state = "gone"
 
     def _read_oom(self) -> bool:
