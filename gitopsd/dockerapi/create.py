@@ -17,6 +17,8 @@ Json = dict[str, Any]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp))?")
+_ULIMITS = "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+_CPUSET = re.compile(r"(?:\d{1,5}(?:-\d{1,5})?(?:,\d{1,5}(?:-\d{1,5})?)*)?", re.ASCII)
 _RESTARTS = ("", "no", "always", "unless-stopped", "on-failure")
 _LEAST_MEMORY = 6 << 20
 _NETWORK_MODES_REFUSED = ("container:",)
@@ -73,7 +75,7 @@ def _read_config(body: Json) -> Json:
         "Entrypoint": _command(body, "Entrypoint"),
         "Labels": {str(key): str(value) for key, value in _object(body, "Labels").items()},
         "StopSignal": _text(body, "StopSignal"),
-        "StopTimeout": body.get("StopTimeout"),
+        "StopTimeout": None if body.get("StopTimeout") is None else _number(body, "StopTimeout", 0, ""),
         "Healthcheck": _healthcheck(_object(body, "Healthcheck")),
     }
     if not config["Image"]:
@@ -105,7 +107,10 @@ def _healthcheck(given: Json) -> Json | None:
 
 def _read_host(host: Json) -> Json:
     restart = _object(host, "RestartPolicy")
-    policy: Json = {"Name": restart.get("Name") or "no", "MaximumRetryCount": restart.get("MaximumRetryCount") or 0}
+    policy: Json = {
+        "Name": _text(restart, "Name") or "no",
+        "MaximumRetryCount": _number(restart, "MaximumRetryCount", 0, "RestartPolicy."),
+    }
     check_restart_policy(policy, bool(host.get("AutoRemove")))
     mode = _text(host, "NetworkMode") or "default"
     if mode.startswith(_NETWORK_MODES_REFUSED):
@@ -133,13 +138,13 @@ def _read_host(host: Json) -> Json:
         "ExtraHosts": _texts(host, "ExtraHosts", "HostConfig."),
         "IpcMode": "private",
         "LogConfig": {"Type": "local", "Config": {}},
-        "MaskedPaths": host.get("MaskedPaths"),
+        "MaskedPaths": None if host.get("MaskedPaths") is None else _texts(host, "MaskedPaths", "HostConfig."),
         "Mounts": [_mount(entry) for entry in _objects(host, "Mounts")],
         "NetworkMode": mode,
         "OomScoreAdj": _number(host, "OomScoreAdj", 0, "HostConfig."),
         "PortBindings": _bindings(_object(host, "PortBindings")),
         "PublishAllPorts": bool(host.get("PublishAllPorts")),
-        "ReadonlyPaths": host.get("ReadonlyPaths"),
+        "ReadonlyPaths": None if host.get("ReadonlyPaths") is None else _texts(host, "ReadonlyPaths", "HostConfig."),
         "ReadonlyRootfs": bool(host.get("ReadonlyRootfs")),
         "RestartPolicy": policy,
         "Runtime": "gitopsd",
@@ -159,8 +164,14 @@ def read_resources(host: Json) -> Json:
         key: _number(host, key, 0, "HostConfig.")
         for key in ("Memory", "MemorySwap", "NanoCpus", "CpuShares", "CpuPeriod", "CpuQuota")
     }
-    found["PidsLimit"] = host.get("PidsLimit")
-    found["CpusetCpus"], found["CpusetMems"] = _text(host, "CpusetCpus"), _text(host, "CpusetMems")
+    found["PidsLimit"] = None if host.get("PidsLimit") is None else _number(host, "PidsLimit", 0, "HostConfig.")
+    for key in ("CpusetCpus", "CpusetMems"):
+        found[key] = _text(host, key)
+        if not _CPUSET.fullmatch(found[key]):
+            raise ApiError(400, f"HostConfig.{key}: {found[key]!r} is not a list of numbers and ranges, like 0-2,4")
+    for key, value in found.items():
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise ApiError(400, f"HostConfig.{key}: {value} is out of range")
     if 0 < found["Memory"] < _LEAST_MEMORY:
         raise ApiError(400, "Minimum memory limit allowed is 6MB")
     if found["Memory"] < 0 or found["NanoCpus"] < 0:
@@ -185,7 +196,8 @@ def check_restart_policy(policy: Json, auto_remove: bool) -> None:
 
 
 def _mount(entry: Json) -> Json:
-    kind, target = entry.get("Type"), entry.get("Target", "")
+    kind, target = _text(entry, "Type"), _text(entry, "Target")
+    _text(entry, "Source")
     if kind not in ("volume", "bind", "tmpfs"):
         raise _not_yet(f"HostConfig.Mounts.Type {kind}")
     if not target.startswith("/"):
@@ -209,7 +221,7 @@ def _bindings(given: Json) -> Json:
     for name, entries in given.items():
         port = _port(name, "HostConfig.PortBindings")
         found[port] = []
-        for entry in cast("list[Json]", entries) or [cast("Json", {})]:
+        for entry in _objects({port: entries}, port) or [cast("Json", {})]:
             host_port = str(entry.get("HostPort") or "")
             if host_port and not (host_port.isascii() and host_port.isdigit() and 0 <= int(host_port) < 65536):
                 raise ApiError(400, f"invalid port specification: {host_port!r} for {port}, expected a number from 1 to 65535")
@@ -225,7 +237,13 @@ def _port(text: str, field: str) -> str:
 
 
 def _ulimit(entry: Json) -> Json:
-    return {"Name": str(entry["Name"]), "Soft": int(entry["Soft"]), "Hard": int(entry["Hard"])}
+    soft, hard = (_number(entry, key, 0, "HostConfig.Ulimits.") for key in ("Soft", "Hard"))
+    name = _text(entry, "Name")
+    if not -1 <= soft < 1 << 63 or not -1 <= hard < 1 << 63 or (hard != -1 and (soft > hard or soft == -1)):
+        raise ApiError(400, f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    if name not in _ULIMITS:
+        raise ApiError(400, f"invalid ulimit type: {name}")
+    return {"Name": name, "Soft": soft, "Hard": hard}
 
 
 def _refuse_not_yet(given: Json, table: dict[str, tuple[Any, ...]], prefix: str) -> None:

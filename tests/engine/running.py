@@ -28,6 +28,7 @@ import pytest
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.client.connection import Client
+from gitopsd.engine.http.client import UnixConnection
 from gitopsd.engine.kernel import process
 from gitopsd.engine.runtime import messages
 from tests.engine import archives, keeper
@@ -45,6 +46,12 @@ class Output(NamedTuple):
     code: int
     out: str
     err: str
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: Any
 
 
 class Keeper:
@@ -219,6 +226,21 @@ class Engine:
         return f"unix://{self.socket}"
 
     # what one does with it
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        """A call with all that its answer says, whatever that is."""
+        connection = UnixConnection(str(self.socket), 30)
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        try:
+            connection.request(method, path, data, headers or {})
+            response = connection.getresponse()
+            text = response.read()
+            kind = response.headers.get("Content-Type", "")
+            return Answer(
+                response.status, dict(response.headers), json.loads(text) if text.strip() and kind == "application/json" else text
+            )
+        finally:
+            connection.close()
 
     def load(self, reference: str, *layers: bytes, **config: Any) -> str:
         """Make an image of layers on top of busybox's; its reference."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.builder.build import Builder
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.containers import Containers
@@ -41,12 +42,15 @@ class Engine:
     volumes: Volumes
     changes: Changes
 
-    def identity_of(self, kind: str, name: str) -> str:
-        """The id of the object that a path names; ApiError 404."""
+    def generation_of(self, kind: str, name: str) -> tuple[str, int]:
+        """The id and the generation of the object that a path names; ApiError 404, or 400 where the kind has no generations."""
         if kind == "containers":
-            return self.containers.get(name).id
+            container = self.containers.get(name)
+            return container.id, container.generation
         if kind == "networks":
-            return self.networks.find(name).id
+            network = self.networks.find(name)
+            return network.id, network.generation
         if kind == "volumes":
-            return self.volumes.record(name)["name"]
-        return name
+            record = self.volumes.record(name)
+            return record["name"], record["generation"]
+        raise ApiError(400, f"X-Gitopsd-If-Generation: {kind} have no generation")

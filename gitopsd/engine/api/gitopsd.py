@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gitopsd.dockerapi.errors import ApiError
-from gitopsd.dockerapi.values import Json, mapping, texts
+from gitopsd.dockerapi.values import Json, mapping, number, texts
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import API_VERSION, Route, json_body, json_response
 from gitopsd.engine.api.system import operating_system
@@ -36,7 +36,7 @@ def _state(engine: Engine) -> Json:
             {
                 "generation": container.generation,
                 "create": container.record["create"],
-                "inspect": _without_health_log(views.inspect(container, engine.store.path(container.id))),
+                "inspect": _steady(views.inspect(container, engine.store.path(container.id))),
                 "replaces": container.record["replaces"] if engine.connections.waits(container) else None,
             }
             for container in engine.containers.all()
@@ -55,12 +55,12 @@ def _state(engine: Engine) -> Json:
     }
 
 
-def _without_health_log(shown: Json) -> Json:
-    """Each check would change the state; what matters of it is the status and the streak."""
+def _steady(shown: Json) -> Json:
+    """Without what comes and goes though nothing changes: execs, and results of checks. Of health, the status and the streak matter."""
     health = mapping(shown["State"], "Health")
     if health:
         shown["State"]["Health"] = {key: value for key, value in health.items() if key != "Log"}
-    return shown
+    return {**shown, "ExecIDs": None}
 
 
 def _host(engine: Engine) -> Json:
@@ -79,7 +79,11 @@ def _host(engine: Engine) -> Json:
 
 
 async def put_host(engine: Engine, request: Request, _: dict[str, str]) -> Response:
-    record = engine.identity.check(await json_body(request))
+    networks = [f"network {network.name}" for network in engine.networks.list() if not network.is_predefined]
+    running = [
+        f"container {container.name}" for container in engine.containers.all() if container.state in ("running", "restarting")
+    ]
+    record = engine.identity.check(await json_body(request), next(iter(networks + running), ""))
     await asyncio.to_thread(engine.networks.set_block, record["block"])
     await asyncio.to_thread(engine.identity.set, record)
     engine.changes.bump()
@@ -107,7 +111,7 @@ async def move(engine: Engine, request: Request, _: dict[str, str]) -> Response:
     body = await json_body(request)
     old, new = (engine.containers.get(str(body.get(key) or "")) for key in ("old", "new"))
     generations = mapping(body, "generations")
-    expect.expect({engine.containers.get(name).id: int(number) for name, number in generations.items()})
+    expect.expect({engine.containers.get(name).id: number(generations, name) for name in generations})
     return json_response(await transition(engine.containers, engine.lifecycle, engine.connections, old, new))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gitopsd.dockerapi.errors import ApiError
-from gitopsd.dockerapi.values import mapping
+from gitopsd.dockerapi.values import mapping, text
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, json_body, json_response
 from gitopsd.engine.daemon import expect
@@ -32,7 +32,7 @@ async def list_all(engine: Engine, request: Request, _: dict[str, str]) -> Respo
                 else []
             )
         elif key == "dangling":
-            free = values[-1] in ("1", "true")
+            free = bool(set(values) & {"1", "true"})
             shown = [network for network in shown if (not engine.containers.users_of_network(network["Id"])) == free]
         else:
             raise ApiError(400, f"invalid filter '{key}'")
@@ -60,14 +60,14 @@ async def remove(engine: Engine, _: Request, names: dict[str, str]) -> Response:
 async def connect(engine: Engine, request: Request, names: dict[str, str]) -> Response:
     body = await json_body(request)
     await engine.containers.connect(
-        engine.containers.get(body.get("Container") or ""), names["name"], mapping(body, "EndpointConfig")
+        engine.containers.get(text(body, "Container")), names["name"], mapping(body, "EndpointConfig")
     )
     return Response(200)
 
 
 async def disconnect(engine: Engine, request: Request, names: dict[str, str]) -> Response:
     body = await json_body(request)
-    await engine.containers.disconnect(engine.containers.get(body.get("Container") or ""), names["name"])
+    await engine.containers.disconnect(engine.containers.get(text(body, "Container")), names["name"])
     return Response(200)
 
 

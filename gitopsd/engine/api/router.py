@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Callable, Optional, cast
 
 from gitopsd.dockerapi.errors import ApiError
+from gitopsd.dockerapi.values import WrongType
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.daemon import expect
-from gitopsd.engine.http.server import BodyTooLarge, PeerGone, Request, Response
+from gitopsd.engine.http.server import BadRequest, BodyTooLarge, PeerGone, Request, Response
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ Route = tuple[str, str, Handler]
 API_VERSION, OLDEST = "1.44", "1.24"
 _VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)")
 _BODY_LIMIT = 4 << 20
+_UNUSUAL = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+"""Escapes that may stand for what is refused."""
 
 
 class Router:
@@ -43,7 +46,9 @@ class Router:
             response = await self._dispatch(request)
         except ApiError as error:
             response = json_response(error.body(), error.status)
-        except (BodyTooLarge, PeerGone, ConnectionError):
+        except WrongType as error:
+            response = json_response({"message": f"{request.method} {request.path}: {error}"}, 400)
+        except (BadRequest, BodyTooLarge, PeerGone, ConnectionError):
             raise
         except Exception:  # noqa: BLE001  the caller gets 500, the log the rest
             _log.exception("%s %s", request.method, request.target)
@@ -54,19 +59,15 @@ class Router:
 
     async def _dispatch(self, request: Request) -> Optional[Response]:
         path = _unversioned(request.path)
-        found_path = False
         for method, pattern, handler in self._routes:
             match = pattern.fullmatch(path)
             if match is None:
                 continue
-            found_path = True
             if request.method == method or (request.method == "HEAD" and method == "GET"):
                 arguments = match.groupdict()
                 if method != "GET":
                     self._check(request, path, arguments)
                 return await handler(self._engine, request, arguments)
-        if found_path:
-            raise ApiError(405, f"{request.method} is not allowed on {path}")
         if request.method == "GET" and path.startswith("/gitopsd/"):
             raise ApiError(404, f"page not found: {path}")
         raise ApiError(501, f"{request.method} {path} is not there yet in this engine", "not-there-yet")
@@ -80,7 +81,9 @@ class Router:
         if generation is not None:
             if not (generation.isascii() and generation.isdigit()):
                 raise ApiError(400, f"X-Gitopsd-If-Generation: {generation!r} is not a number")
-            expect.expect({self._engine.identity_of(path.split("/")[1], arguments.get("name", "")): int(generation)})
+            identity, now = self._engine.generation_of(path.split("/")[1], arguments.get("name", ""))
+            expect.expect({identity: int(generation)})
+            expect.compare(identity, int(generation), now)  # now, since not every call comes to a change; and again where it does
 
 
 def json_response(value: Any, status: int = 200, headers: Optional[dict[str, str]] = None) -> Response:
@@ -95,13 +98,26 @@ async def json_body(request: Request, limit: int = _BODY_LIMIT) -> Json:
         return {}
     try:
         value: object = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, f"invalid JSON: {error}") from None
+    if _UNUSUAL.search(data):
+        _refuse_unusual(value)
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise ApiError(400, "invalid JSON: expected an object")
     return cast("Json", value)
+
+
+def _refuse_unusual(value: object) -> None:
+    """Half characters, which no file or argument can hold, and zero characters, which end them."""
+    text = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" in text:
+        raise ApiError(400, "invalid JSON: a string holds a zero character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ApiError(400, "invalid JSON: a string holds half a character") from None
 
 
 def upgrade_headers(request: Request, kind: str) -> tuple[int, dict[str, str]]:

@@ -22,7 +22,7 @@ async def list_all(engine: Engine, request: Request, _: dict[str, str]) -> Respo
         elif key == "label":
             shown = [volume for volume in shown if all(matches_label(volume["Labels"] or {}, value) for value in values)]
         elif key == "dangling":
-            free = values[-1] in ("1", "true")
+            free = bool(set(values) & {"1", "true"})
             shown = [volume for volume in shown if (not engine.containers.users_of_volume(volume["Name"])) == free]
         elif key != "driver":
             raise ApiError(400, f"invalid filter '{key}'")

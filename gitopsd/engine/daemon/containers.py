@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import re
@@ -12,7 +13,7 @@ from typing import Any, Callable, Optional, Protocol
 
 from gitopsd.dockerapi import create
 from gitopsd.dockerapi.errors import ApiError
-from gitopsd.dockerapi.values import Json, mapping, texts
+from gitopsd.dockerapi.values import Json, mapping, number, text, texts
 from gitopsd.engine.daemon import expect, naming, spec, views
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.container import RECORD_VERSION, Container
@@ -187,6 +188,7 @@ class Containers:
             await self._lifecycle.stop(container, 0)
         if with_volumes:
             await asyncio.to_thread(self._remove_anonymous_volumes, container)
+            self._changes.bump()
         container.removed.set()
 
     async def _remove_idle(self, container: Container) -> bool:
@@ -242,6 +244,7 @@ class Containers:
         if name != old:
             del self._names[old]
             self._connections.renamed(container)
+            self._changes.bump()
 
     async def connect(self, container: Container, network: str, asked: Json) -> None:
         """Connect to a network, running or not. Durable when it returns."""
@@ -263,6 +266,7 @@ class Containers:
                     await self._lifecycle.ask(container, networks=before)
                     raise
                 self._lifecycle.keep(container)
+                self._changes.bump()
 
     async def disconnect(self, container: Container, network: str) -> None:
         async with container.lock:
@@ -307,7 +311,7 @@ class Containers:
             host.update(create.read_resources({**{key: host[key] for key in allowed}, **limits}))
             policy = mapping(body, "RestartPolicy")
             if policy.get("Name"):
-                wanted = {"Name": policy["Name"], "MaximumRetryCount": policy.get("MaximumRetryCount") or 0}
+                wanted = {"Name": text(policy, "Name"), "MaximumRetryCount": number(policy, "MaximumRetryCount")}
                 create.check_restart_policy(wanted, host["AutoRemove"])
                 host["RestartPolicy"] = wanted
             before = container.record
@@ -316,7 +320,8 @@ class Containers:
                 await self._lifecycle.update_resources(container)
             except OSError as error:
                 await self._lifecycle.ask(container, host_config=before["host_config"])
-                raise ApiError(500, f"update container {container.name}: {error.strerror}: {error.filename}") from error
+                status = 400 if error.errno in (errno.EINVAL, errno.ERANGE) else 500
+                raise ApiError(status, f"update container {container.name}: {error.strerror}: {error.filename}") from error
 
     async def wait(self, container: Container, condition: str) -> int:
         """The exit code, when it is not running, at its next end, or when it has been removed."""
@@ -353,7 +358,7 @@ class Containers:
         return name
 
     def _replaced(self, body: Json) -> Optional[str]:
-        wanted = mapping(body, "Gitopsd").get("Replaces")
+        wanted = text(mapping(body, "Gitopsd"), "Replaces")
         return self.get(wanted).id if wanted else None
 
     def _remove_anonymous_volumes(self, container: Container) -> None:

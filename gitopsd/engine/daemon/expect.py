@@ -21,6 +21,12 @@ def expect(generations: dict[str, int]) -> None:
 def check(identity: str, generation: int) -> None:
     """Raises ApiError 412 if the call expected another; the first change of an object in a call decides."""
     expected = (_EXPECTED.get() or {}).pop(identity, None)
-    if expected is not None and expected != generation:
+    if expected is not None:
+        compare(identity, expected, generation)
+
+
+def compare(identity: str, expected: int, generation: int) -> None:
+    """Raises ApiError 412 if they differ."""
+    if expected != generation:
         message = f"{identity[:12]} has changed: it is at generation {generation}, the call expected {expected}"
         raise ApiError(412, message, "generation-changed", generation=generation)

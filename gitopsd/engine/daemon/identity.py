@@ -29,8 +29,8 @@ class Identity:
     def block(self) -> Optional[str]:
         return self.fleet["block"] if self.fleet else None
 
-    def check(self, body: Json) -> Json:
-        """A `PUT /gitopsd/v1/host` body, checked: ApiError 400 names the field, 409 `host-belongs-to` another."""
+    def check(self, body: Json, in_use: str) -> Json:
+        """A `PUT /gitopsd/v1/host` body, checked: ApiError 400 names the field, 409 `host-belongs-to` another. `in_use`: what of this host is."""
         for key, kind in _FIELDS:
             if not isinstance(body.get(key), kind) or isinstance(body.get(key), bool):
                 raise ApiError(400, f"host: {key} is missing or not a {'number' if kind is int else 'string'}")
@@ -39,8 +39,9 @@ class Identity:
                 ipaddress.IPv4Network(body[key])
             except ValueError as error:
                 raise ApiError(400, f"host: {key}: {error}") from None
-        if self.fleet and (self.fleet["fleet"], self.fleet["host"]) != (body["fleet"], body["host"]):
-            raise ApiError(409, f"this is host {self.fleet['host']} of fleet {self.fleet['fleet']}", "host-belongs-to")
+        if self.fleet and in_use and (self.fleet["fleet"], self.fleet["host"]) != (body["fleet"], body["host"]):
+            what = f"this is host {self.fleet['host']} of fleet {self.fleet['fleet']}, where {in_use} is in use"
+            raise ApiError(409, what, "host-belongs-to")
         return {"version": 1, **{key: body[key] for key, _ in _FIELDS}}
 
     def set(self, record: Json) -> None:

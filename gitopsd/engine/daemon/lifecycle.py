@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -454,11 +455,10 @@ def signal_number(name: str) -> int:
     if name.isascii() and name.isdigit() and 0 < int(name) < 65:
         return int(name)
     upper = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
-    real_time = {"SIGRTMIN": signal.SIGRTMIN, "SIGRTMAX": signal.SIGRTMAX}
-    for base, number in real_time.items():
-        offset = upper[len(base) :]
-        if upper.startswith(base) and (not offset or offset[1:].isdigit()):
-            return int(number) + (int(offset) if offset else 0)
+    for base, low, high in (("SIGRTMIN", 0, 30), ("SIGRTMAX", -30, 0)):
+        offset = upper[len(base) :] or "+0"
+        if upper.startswith(base) and re.fullmatch(r"[+-]\d{1,2}", offset, re.ASCII) and low <= int(offset) <= high:
+            return int(signal.Signals[base]) + int(offset)
     try:
         return int(signal.Signals[upper])
     except KeyError:

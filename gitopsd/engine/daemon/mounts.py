@@ -57,6 +57,7 @@ def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
     for place in places:
         if places.count(place) > 1:
             raise ApiError(400, f"Duplicate mount point: {place}")
+        _check_absolute(place)
         if place == "/" or place.split("/")[1] == "proc":
             raise ApiError(400, f"invalid mount: nothing may be mounted on {place}")
     wanted += [
@@ -65,6 +66,8 @@ def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
         if os.path.normpath(path) not in places
     ]
     shown: list[Json] = []
+    for mount in wanted:
+        _check_absolute(mount["Destination"])
     for mount in wanted:
         entry: Json = {"Type": mount["Type"], "Source": mount["Source"], "Destination": mount["Destination"], "Mode": "",
                        "RW": mount["RW"], "Propagation": "rprivate" if mount["Type"] == "bind" else ""}  # fmt: skip
@@ -76,6 +79,11 @@ def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
         entry["Make"] = mount["Make"]
         shown.append(entry)
     return shown
+
+
+def _check_absolute(place: str) -> None:
+    if not place.startswith("/"):
+        raise ApiError(400, f"invalid mount path: {place!r}, a mount path must be absolute")
 
 
 class Mounts:

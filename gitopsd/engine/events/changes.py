@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 
 
@@ -10,10 +11,12 @@ class Changes:
 
     def __init__(self) -> None:
         self._start = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
         self._count = 0
 
     def bump(self) -> None:
-        self._count += 1
+        """Call it when the change can be seen: a tag that was read before must not be that of an answer that was made after."""
+        self._count = next(self._numbers)
 
     @property
     def etag(self) -> str:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Callable, Optional, Union
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import h11
 
@@ -29,6 +29,10 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 class BodyTooLarge(Exception):  # noqa: N818
     """The body is larger than the handler allows."""
+
+
+BadRequest = h11.RemoteProtocolError
+"""What the peer sends is not HTTP, or breaks off."""
 
 
 class PeerGone(Exception):  # noqa: N818
@@ -71,12 +75,13 @@ class Request:
     """One request: `path` is decoded, `query` maps a name to its values, `headers` has lower-case names."""
 
     def __init__(self, connection: _Connection, event: h11.Request) -> None:
-        split = urlsplit(event.target.decode("ascii", "replace"))
         self.method = event.method.decode("ascii")
         self.target = event.target.decode("ascii", "replace")
-        self.path = unquote(split.path)
-        self.raw_path = split.path
-        self.query: dict[str, list[str]] = parse_qs(split.query, keep_blank_values=True)
+        self.raw_path, _, query = self.target.partition("?")
+        if "://" in self.raw_path:  # the form for proxies (RFC 9112, 3.2.2)
+            self.raw_path = "/" + self.raw_path.partition("://")[2].partition("/")[2]
+        self.path = unquote(self.raw_path)
+        self.query: dict[str, list[str]] = parse_qs(query, keep_blank_values=True)
         self.headers: dict[str, str] = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
         self.peer = connection.peer
         self._connection = connection
@@ -222,7 +227,7 @@ async def serve_connection(handler: Handler, reader: asyncio.StreamReader, write
             if not await _is_reusable(connection):
                 return
             connection.http.start_next_cycle()
-    except h11.RemoteProtocolError as error:
+    except BadRequest as error:
         _refuse(connection, error.error_status_hint, "bad request")
     except BodyTooLarge:
         _refuse(connection, 413, "the body is larger than this call takes")

@@ -11,7 +11,7 @@ import threading
 from typing import Callable
 
 from gitopsd.dockerapi.errors import ApiError
-from gitopsd.dockerapi.values import Json, mapping
+from gitopsd.dockerapi.values import Json, mapping, text
 from gitopsd.engine.paths.records import Unreadable, read_record, sync_directory, write_record
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Volumes:
 
     def create(self, body: Json, created: str) -> Json:
         """Make a volume, or give the one that has the name. Durable when it returns."""
-        name = body.get("Name") or secrets.token_hex(32)
+        name = text(body, "Name") or secrets.token_hex(32)
         if not _NAME.fullmatch(name):
             raise ApiError(
                 400,

@@ -9,8 +9,14 @@ from gitopsd.engine.runtime.cgroups.layout import Layout
 
 
 def write(path: str, value: object) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(str(value))
+    """Write a file of a cgroup; an OSError names it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, str(value).encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(descriptor)
 
 
 def prepare(directory: str) -> None:
