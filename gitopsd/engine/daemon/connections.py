@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
-from typing import Callable, Optional
+from collections.abc import Iterator
+from typing import Callable, Optional, TypeVar
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json, mapping, texts
@@ -24,6 +26,9 @@ from gitopsd.engine.networks.networks import Moved, Networks, Running
 from gitopsd.engine.networks.ports import PortRequest, Reservation
 from gitopsd.engine.runtime import messages
 
+_log = logging.getLogger(__name__)
+
+_Thing = TypeVar("_Thing")
 _SOCKETS = ("route", "netfilter", "dns-udp", "dns-tcp")
 
 
@@ -35,7 +40,7 @@ class Connections:
         self._resolver = resolver
         self._find = find
         self._reserved: dict[str, list[Reservation]] = {}
-        self._adopted: list[Running] = []
+        self._adopted: list[tuple[Container, dict[str, socket.socket]]] = []
 
     def plan(self, host: Json, endpoints: dict[str, Json]) -> dict[str, Json]:
         """The `networks` of a record: name to its id, aliases and address asked for; the first one is NetworkMode's. ApiError 404, 400."""
@@ -59,9 +64,12 @@ class Connections:
         return planned
 
     def waits(self, container: Container) -> bool:
-        """Whether it holds back for a transition: the container that it replaces runs."""
-        replaced = container.record["replaces"] and self._find(container.record["replaces"])
-        return bool(replaced and replaced.is_running)
+        """Whether it leaves ports and names to another: to the running one that it is to replace, or that has taken its place."""
+        replaced = self._find(container.record["replaces"] or "")
+        successor = self._find(container.record.get("replaced_by") or "")
+        if replaced is not None and replaced.is_running:
+            return True
+        return successor is not None and successor.is_running and successor.record["replaces"] != container.id
 
     # a container's run
 
@@ -70,8 +78,7 @@ class Connections:
         await asyncio.to_thread(self._allocate, container, self.waits(container))
 
     def _allocate(self, container: Container, waits: bool) -> None:
-        attachments = [attachment(name, asked) for name, asked in container.record["networks"].items()]
-        self._show(container, self.networks.allocate(container.id, container.name, attachments, not waits))
+        self._show(container, self.networks.allocate(container.id, container.name, attachments(container), not waits))
         if waits:
             return
         reserved = self.networks.reserve(container.id, port_requests(container))
@@ -81,7 +88,7 @@ class Connections:
     def _show(self, container: Container, endpoints: tuple[Endpoint, ...]) -> None:
         names = {asked["network"]: name for name, asked in container.record["networks"].items()}
         container.endpoints = {
-            names[endpoint.network]: {"network": endpoint.network, "id": endpoint.id, "address": endpoint.address,
+            names.get(endpoint.network, endpoint.network): {"network": endpoint.network, "id": endpoint.id, "address": endpoint.address,
                                       "prefix": endpoint.prefix, "gateway": endpoint.gateway, "mac": endpoint.mac}
             for endpoint in endpoints
         }  # fmt: skip
@@ -124,11 +131,11 @@ class Connections:
             raise
         self._resolver.serve(container.id, opened["dns-udp"], opened["dns-tcp"], container.host_config["Dns"])
         reserved = self._reserved.pop(container.id, [])
-        if reserved and container.monitor is not None:
-            names = [reservation.port.reservation for reservation in reserved]
-            await container.monitor.ask("take-sockets", [reservation.socket.fileno() for reservation in reserved], names=names)
-        for reservation in reserved:
-            reservation.socket.close()
+        try:
+            await _take(container, [(reservation.port.reservation, reservation.socket.fileno()) for reservation in reserved])
+        finally:
+            for reservation in reserved:
+                reservation.socket.close()
 
     async def publish(self, container: Container) -> None:
         """Lead the published ports to it, from now on."""
@@ -148,22 +155,38 @@ class Connections:
 
     async def adopt(self, container: Container) -> None:
         """Take the sockets of a container that runs; `start` then makes the networks know it."""
-        attachments = tuple(attachment(name, asked) for name, asked in container.record["networks"].items())
         if container.monitor is None or container.host_config["NetworkMode"] == "host":
             return
         _, descriptors = await container.monitor.ask_for("give-sockets", names=list(_SOCKETS))
         sockets = {name: socket.socket(fileno=descriptor) for name, descriptor in zip(_SOCKETS, descriptors)}
-        shown = ports.read_shown(container.ports)
-        self._adopted.append(Running(container.id, container.name, attachments, sockets, shown, not self.waits(container)))
+        self._adopted.append((container, sockets))
 
     async def start(self) -> None:
         """Make the kernel what it should be, with all that was adopted, and answer look-ups."""
-        await asyncio.to_thread(self.networks.start, self._adopted)
-        for running in self._adopted:
-            found = self._find(running.container)
-            servers = texts(found.host_config, "Dns") if found else []
-            self._resolver.serve(running.container, running.sockets["dns-udp"], running.sockets["dns-tcp"], servers)
+        running = [
+            Running(container.id, container.name, tuple(attachments(container)), sockets, ports.read_shown(container.ports),
+                    not self.waits(container))
+            for container, sockets in self._adopted
+        ]  # fmt: skip
+        await asyncio.to_thread(self.networks.start, running)
+        for container, sockets in self._adopted:
+            self._resolver.serve(container.id, sockets["dns-udp"], sockets["dns-tcp"], texts(container.host_config, "Dns"))
+            try:
+                await asyncio.to_thread(self._agree, container)
+            except ApiError as error:
+                _log.error("container %s: %s", container.name, error.message)
         self._adopted.clear()
+
+    def _agree(self, container: Container) -> None:
+        """Finish a connect or disconnect that was broken off: the record says where it belongs."""
+        wanted = {self.networks.find(found.network).id: found for found in attachments(container)}
+        there = {endpoint.network for endpoint in self.networks.endpoints(container.id)}
+        for network in there - set(wanted):
+            self.networks.disconnect(container.id, network)
+        for network in set(wanted) - there:
+            if self.networks.find(network).is_bridge:
+                self.networks.connect(container.id, wanted[network])
+        self._show(container, self.networks.endpoints(container.id))
 
     # changes while it runs
 
@@ -174,35 +197,48 @@ class Connections:
         await asyncio.to_thread(self.networks.connect, container.id, attachment(name, asked))
         self._show(container, self.networks.endpoints(container.id))
 
-    async def disconnect(self, container: Container, name: str) -> None:
-        await asyncio.to_thread(self.networks.disconnect, container.id, container.record["networks"][name]["network"])
+    async def disconnect(self, container: Container, network: str) -> None:
+        await asyncio.to_thread(self.networks.disconnect, container.id, network)
         self._show(container, self.networks.endpoints(container.id))
 
     async def move(self, old: Container, new: Container, old_name: str, new_name: str) -> Moved:
         """Ports and names from one to the other (docs/engine-api.md). Reservations first, so that a port is held at every moment."""
         names = [name for name in await _held(old) if name.startswith("port/")]
-        if names and old.monitor is not None and new.monitor is not None:
-            _, descriptors = await old.monitor.ask_for("give-sockets", names=names)
-            try:
-                await new.monitor.ask("take-sockets", descriptors, names=names)
-            finally:
-                messages.close_all(descriptors)
         try:
+            for few in _few(names):
+                if old.monitor is not None:
+                    _, descriptors = await old.monitor.ask_for("give-sockets", names=few)
+                    try:
+                        await _take(new, list(zip(few, descriptors)))
+                    finally:
+                        messages.close_all(descriptors)
             moved = await asyncio.to_thread(self.networks.transition, old.id, new.id, port_requests(new), old_name, new_name)
         except BaseException:
             if names and new.monitor is not None:
                 with contextlib.suppress(Exception):
                     await new.monitor.ask("drop-sockets", names=names)
             raise
-        new.ports, old.ports = {**old.ports, **new.ports}, {}
+        new.ports = {**old.ports, **new.ports}
         return moved
 
     async def drop_reservations(self, container: Container) -> None:
         """Another monitor holds them now."""
+        names = [name for name in await _held(container) if name.startswith("port/")]
+        if names and container.monitor is not None:
+            await container.monitor.ask("drop-sockets", names=names)
+
+
+def _few(things: list[_Thing]) -> Iterator[list[_Thing]]:
+    """As many at a time as a packet has room for descriptors."""
+    for start in range(0, len(things), messages.DESCRIPTORS):
+        yield things[start : start + messages.DESCRIPTORS]
+
+
+async def _take(container: Container, sockets: list[tuple[str, int]]) -> None:
+    """Have the container's monitor hold these."""
+    for few in _few(sockets):
         if container.monitor is not None:
-            await container.monitor.ask(
-                "drop-sockets", names=[name for name in await _held(container) if name.startswith("port/")]
-            )
+            await container.monitor.ask("take-sockets", [descriptor for _, descriptor in few], names=[name for name, _ in few])
 
 
 async def _held(container: Container) -> list[str]:
@@ -218,6 +254,11 @@ async def hello(monitor: MonitorLink) -> Json:
 def _real_name(mode: str) -> str:
     """The network that a NetworkMode means: `default` is Docker's word for `bridge`.  [pure]"""
     return "bridge" if mode == "default" else mode
+
+
+def attachments(container: Container) -> list[Attachment]:
+    """Where the record says that a container belongs, the first one first.  [pure]"""
+    return [attachment(name, asked) for name, asked in container.record["networks"].items()]
 
 
 def attachment(name: str, asked: Json) -> Attachment:

@@ -230,6 +230,11 @@ class Containers:
         async with container.lock:
             await self.take_name(container, name)
 
+    def refuse_taken(self, name: str, *but: Container) -> None:
+        """ApiError 409 when another container than these has the name."""
+        if self._names.get(name) not in (None, *(container.id for container in but)):
+            raise ApiError(409, f'Conflict. The container name "/{name}" is already in use by container "{self._names[name]}".')
+
     async def take_name(self, container: Container, name: str, **fields: Any) -> None:
         """Rename under the lock that the caller holds, with other changes of the record; durable when it returns."""
         old = container.name
@@ -273,11 +278,17 @@ class Containers:
             found = self._connections.networks.find(network)
             if found.name not in container.record["networks"]:
                 raise ApiError(403, f"container {container.id} is not connected to network {found.name}")
-            if container.is_running:
-                await self._connections.disconnect(container, found.name)
-                self._lifecycle.keep(container)
-            left = {name: asked for name, asked in container.record["networks"].items() if name != found.name}
+            before = container.record["networks"]
+            left = {name: asked for name, asked in before.items() if name != found.name}
             await self._lifecycle.ask(container, networks=left)
+            if container.is_running:
+                try:
+                    await self._connections.disconnect(container, found.id)
+                except BaseException:
+                    await self._lifecycle.ask(container, networks=before)
+                    raise
+                self._lifecycle.keep(container)
+                self._changes.bump()
 
     async def update(self, container: Container, body: Json) -> None:
         """Change limits and the restart policy in place."""
