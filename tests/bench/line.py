@@ -23,11 +23,12 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples" / "quickstart"))
 
+from story import Story  # noqa: E402
+
 from gitopsd.control.settings import read_settings  # noqa: E402
 from gitopsd.control.sync import look, sync  # noqa: E402
 from gitopsd.control.wiring import Wiring  # noqa: E402
 from gitopsd.hosts.enginehttp import EngineHttp  # noqa: E402
-from story import Story  # noqa: E402
 
 
 @contextmanager

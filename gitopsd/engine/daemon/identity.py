@@ -39,10 +39,11 @@ class Identity:
                 ipaddress.IPv4Network(body[key])
             except ValueError as error:
                 raise ApiError(400, f"host: {key}: {error}") from None
-        if self.fleet and in_use and (self.fleet["fleet"], self.fleet["host"]) != (body["fleet"], body["host"]):
+        is_same = self.fleet is not None and (self.fleet["fleet"], self.fleet["host"]) == (body["fleet"], body["host"])
+        if self.fleet and in_use and not is_same:
             what = f"this is host {self.fleet['host']} of fleet {self.fleet['fleet']}, where {in_use} is in use"
             raise ApiError(409, what, "host-belongs-to")
-        return {"version": 1, **{key: body[key] for key, _ in _FIELDS}}
+        return {**((is_same and self.fleet) or {}), "version": 1, **{key: body[key] for key, _ in _FIELDS}}
 
     def set(self, record: Json) -> None:
         """Durable when it returns."""
