@@ -90,7 +90,12 @@ def nothing_to_do(work: Wiring, rounds: int) -> dict[str, Any]:
         after = resource.getrusage(resource.RUSAGE_SELF)
     hosts = len(view.observed.hosts)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000 / rounds
-    return {"milliseconds": statistics.median(times), "cpu_ms": cpu, "requests_a_host": len(seen) / rounds / hosts, "requests": sorted(set(seen))}
+    return {
+        "milliseconds": statistics.median(times),
+        "cpu_ms": cpu,
+        "requests_a_host": len(seen) / rounds / hosts,
+        "requests": sorted(set(seen)),
+    }
 
 
 def main() -> None:

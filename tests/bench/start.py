@@ -46,7 +46,10 @@ def engine(name: str, folder: Path) -> Iterator[tuple[str, int]]:
         process = subprocess.Popen(["unshare", "--net", "--", *command], stdout=log, stderr=log, cwd=ROOT)
     try:
         for _ in range(600):
-            if sock.exists() and subprocess.run(["docker", "-H", f"unix://{sock}", "version"], capture_output=True).returncode == 0:
+            if (
+                sock.exists()
+                and subprocess.run(["docker", "-H", f"unix://{sock}", "version"], capture_output=True).returncode == 0
+            ):
                 break
             if process.poll() is not None:
                 raise SystemExit((folder / f"{name}.log").read_text())
@@ -135,7 +138,9 @@ def main() -> None:
                     times[name]["run"].append(docker(host, "run", "--rm", "busybox", "true"))
                     times[name]["exec"].append(docker(host, "exec", "stay", "true"))
             found = {
-                "milliseconds": {name: {what: statistics.median(values) for what, values in each.items()} for name, each in times.items()},
+                "milliseconds": {
+                    name: {what: statistics.median(values) for what, values in each.items()} for name, each in times.items()
+                },
                 "breakdown": breakdown(ours, options.rounds),
                 "daemon_idle_rss_kib": idle,
                 "daemon_after_rss_kib": memory_kib(pid, "Rss:"),
@@ -150,7 +155,9 @@ def main() -> None:
         mine, peer = medians["ours"][what], medians["dockerd"][what]
         print(f"{what:5} ours {mine:7.1f} ms   dockerd {peer:7.1f} ms   ratio {mine / peer:.2f}")
     print("ours, without the CLI:", "  ".join(f"{step} {value:.1f} ms" for step, value in found["breakdown"].items()))
-    print(f"daemon: {found['daemon_idle_rss_kib'] / 1024:.1f} MiB idle, {found['daemon_after_rss_kib'] / 1024:.1f} MiB after (RSS)")
+    print(
+        f"daemon: {found['daemon_idle_rss_kib'] / 1024:.1f} MiB idle, {found['daemon_after_rss_kib'] / 1024:.1f} MiB after (RSS)"
+    )
     print(f"monitor among ten: {statistics.median(found['monitor_pss_kib']) / 1024:.2f} MiB (PSS, median)")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -97,7 +97,9 @@ CODES = re.compile(
 )
 
 
-@pytest.mark.parametrize("room", ["source", "render", "pin", "place", "plan", "build", "apply", "registries", "store", "control", "cli"])
+@pytest.mark.parametrize(
+    "room", ["source", "render", "pin", "place", "plan", "build", "apply", "registries", "store", "control", "cli"]
+)
 def test_every_error_code_is_documented(room):
     documented = set(re.findall(r"`([a-z-]+)`", (ROOT / "docs" / "errors.md").read_text()))
     used = {code for path in (ROOT / "gitopsd" / room).rglob("*.py") for code in CODES.findall(path.read_text())}
