@@ -123,7 +123,7 @@ def test_an_exec_whose_client_leaves_goes_on_and_costs_no_descriptor(engine: Eng
         execution = engine.client.call("POST", f"/containers/{running}/exec", {"Cmd": ["yes"], "AttachStdout": True})["Id"]
         taken = engine.client.take_over(f"/exec/{execution}/start", {})
         next(taken.frames())
-        taken._connection.close()
+        taken.close()
     until(lambda: len(os.listdir(f"/proc/{engine.pid}/fd")) <= before + 1, "the daemon has closed what it opened")
     # as with Docker the program is told by its next write
     until(lambda: "yes" not in engine.execute(running, "ps", "-o", "comm").out.split(), "the programs have ended")

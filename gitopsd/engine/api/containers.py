@@ -7,8 +7,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator
-from typing import Optional
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.frames import frame
@@ -170,15 +170,25 @@ async def attach(engine: Engine, request: Request, names: dict[str, str]) -> Non
     position = logs.beginning(folder) if request.flag("logs") else await asyncio.to_thread(logs.end, folder)
     ended = container.ended if container.state not in ("created", "restarting") else container.next_end
     stream = await request.hijack(*upgrade_headers(request, _MULTIPLEXED if "upgrade" in request.headers else _RAW))
-    feeding = asyncio.ensure_future(_feed(container, stream, request.flag("stdin") and request.flag("stream")))
-    try:
+
+    async def give() -> None:
         async for records in logs.follow(engine.logs, folder, position, ended if request.flag("stream") else None):
             await stream.write(b"".join(frame(number, data) for number, _, data in records if number in wanted))
-    except ConnectionError:
-        pass
-    finally:
-        feeding.cancel()
-        stream.end()
+
+    await _converse(stream, give(), _feed(container, stream, request.flag("stdin") and request.flag("stream")))
+
+
+async def _converse(stream: Stream, giving: Coroutine[Any, Any, None], feeding: Coroutine[Any, Any, None]) -> None:
+    """Both directions of a connection that was taken over, until all is given or the client has gone."""
+    given, fed, gone = (asyncio.ensure_future(work) for work in (giving, feeding, stream.closed()))
+    await asyncio.wait({given, gone}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (given, fed, gone):
+        task.cancel()
+    found = await asyncio.gather(given, fed, gone, return_exceptions=True)
+    stream.end()
+    for error in found:
+        if isinstance(error, Exception) and not isinstance(error, (ConnectionError, asyncio.CancelledError)):
+            raise error
 
 
 async def _feed(container: Container, stream: Stream, wanted: bool) -> None:
@@ -240,16 +250,13 @@ async def start_exec(engine: Engine, request: Request, names: dict[str, str]) ->
         return Response(200)
     await engine.execs.start(made, detach=False)
     stream = await request.hijack(*upgrade_headers(request, _MULTIPLEXED if "upgrade" in request.headers else _RAW))
-    feeding = asyncio.ensure_future(_feed_exec(made, stream))
-    try:
+
+    async def give() -> None:
         async for number, data in engine.execs.output(made):
             await stream.write(frame(number, data))
         await engine.execs.wait(made)
-    except ConnectionError:
-        pass
-    finally:
-        feeding.cancel()
-        stream.end()
+
+    await _converse(stream, give(), _feed_exec(made, stream))
     return None
 
 

@@ -74,7 +74,7 @@ class Client:
     def take_over(self, path: str, body: Body = None, **query: Any) -> TakenOver:
         """A connection for attach and exec."""
         connection, response = self._send("POST", path, body, query, {"Connection": "Upgrade", "Upgrade": "tcp"})
-        return TakenOver(connection.connection, cast("IO[bytes]", response.fp))
+        return TakenOver(connection.connection, response)
 
     def _send(
         self, method: str, path: str, body: Body, query: dict[str, Any], headers: Optional[dict[str, str]] = None
@@ -147,15 +147,19 @@ class _Connection:
 class TakenOver:
     """Both directions of a hijacked connection."""
 
-    def __init__(self, connection: UnixConnection, reader: IO[bytes]) -> None:
-        self._connection = connection
+    def __init__(self, connection: UnixConnection, response: http.client.HTTPResponse) -> None:
+        self._connection, self._response = connection, response
         self._sock: socket.socket = connection.sock
-        self._reader = reader
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
         demultiplex = FrameReader()
-        while data := cast("Any", self._reader).read1(65536):
+        while data := cast("Any", self._response.fp).read1(65536):
             yield from demultiplex.feed(data)
+        self.close()
+
+    def close(self) -> None:
+        """Leave, whatever is still to come."""
+        self._response.close()
         self._connection.close()
 
     def feed(self, source: int) -> None:

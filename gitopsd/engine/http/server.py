@@ -12,6 +12,7 @@ Not here: routes, errors' shapes (engine/api).
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable
@@ -64,6 +65,17 @@ class Stream:
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()
+
+    async def closed(self) -> None:
+        """Return when the peer has closed both directions, whether or not somebody reads or writes; for ever waiting on TCP, which cannot tell."""
+        loop, hung_up = asyncio.get_running_loop(), asyncio.Event()
+        with select.epoll() as poll:
+            poll.register(self._writer.get_extra_info("socket").fileno(), 0)  # nothing but the end
+            loop.add_reader(poll.fileno(), hung_up.set)
+            try:
+                await hung_up.wait()
+            finally:
+                loop.remove_reader(poll.fileno())
 
     def end(self) -> None:
         """Close our side; the peer may go on sending."""

@@ -16,6 +16,7 @@ import stat
 from typing import Any
 
 from gitopsd.engine.kernel import mount as km
+from gitopsd.engine.kernel.files import PROC_SUPER_MAGIC, filesystem_type
 from gitopsd.engine.paths.resolve import open_in_root
 from gitopsd.engine.paths.root import Root
 
@@ -71,8 +72,6 @@ def enter_root(root: int, read_only: bool) -> None:
 
 def _mount(root: int, entry: dict[str, Any]) -> None:
     destination, kind = entry["destination"], entry["type"]
-    if kind == "bind" and os.path.normpath("/" + destination).split("/")[1] == "proc":
-        raise OSError(errno.EPERM, f"{destination}: nothing may be mounted over /proc (CVE-2019-16884)")
     options: list[str] = entry.get("options", [])
     attributes = 0
     for name in options:
@@ -91,6 +90,8 @@ def _mount(root: int, entry: dict[str, Any]) -> None:
             _make_devices(tree)
     place = _place(root, destination, is_directory)
     try:
+        if kind != "proc" and filesystem_type(place) == PROC_SUPER_MAGIC:  # by whatever link it was reached
+            raise OSError(errno.EPERM, f"{destination}: nothing may be mounted over /proc (CVE-2019-16884)")
         km.move_mount(tree, place, "")
     finally:
         os.close(place)
