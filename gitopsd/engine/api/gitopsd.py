@@ -41,14 +41,8 @@ def _state(engine: Engine) -> Json:
             }
             for container in engine.containers.all()
         ],
-        "networks": [
-            {"generation": network.generation, "create": network.create, "inspect": engine.networks.inspect(network.id)}
-            for network in engine.networks.list()
-        ],
-        "volumes": [
-            {"generation": record["generation"], "create": record["create"], "inspect": engine.volumes.inspect(record["name"])}
-            for record in engine.volumes.records()
-        ],
+        "networks": engine.networks.summaries(),
+        "volumes": engine.volumes.summaries(),
         "images": engine.images.summaries(),
         "leases": engine.leases.all(),
         "intent": {"etag": engine.identity.intent_etag, "value": engine.identity.intent},

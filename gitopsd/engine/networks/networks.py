@@ -151,6 +151,14 @@ class Networks:
             network = self._state.find(reference)
             return inspect(network, [(endpoint, member.name) for member, endpoint in self._state.inside(network)])
 
+    def summaries(self) -> Sequence[Json]:
+        """For `/gitopsd/v1/state`: all as they are at one moment."""
+        with self._lock:
+            return [
+                {"generation": network.generation, "create": network.create, "inspect": self.inspect(network.id)}
+                for network in self.list()
+            ]
+
     def create(self, body: Json) -> Network:
         """Make a network from Docker's create body. Durable when it returns."""
         what = f"create network {body.get('Name')}"

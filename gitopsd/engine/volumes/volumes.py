@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import threading
+from collections.abc import Sequence
 from typing import Callable
 
 from gitopsd.dockerapi.errors import ApiError
@@ -79,9 +80,13 @@ class Volumes:
         with self._lock:
             return [self._shown(record) for _, record in sorted(self._records.items())]
 
-    def records(self) -> list[Json]:
+    def summaries(self) -> Sequence[Json]:
+        """For `/gitopsd/v1/state`: all as they are at one moment."""
         with self._lock:
-            return list(self._records.values())
+            return [
+                {"generation": record["generation"], "create": record["create"], "inspect": self._shown(record)}
+                for record in self._records.values()
+            ]
 
     def data(self, name: str) -> str:
         """The folder that containers see."""
