@@ -65,7 +65,7 @@ class Made:
         self.path = str(folder / "m" / self.id[:12])
         specification = {
             "id": self.id, "run": self.run, "socket": self.path, "layers": str(layers), "log": str(folder / "log"), "exit": str(folder / "exit.json"),
-            "overlay": {"lower": ["1"], "upper": str(folder / "upper"), "work": str(folder / "work")}, "oci": oci,
+            "overlay": {"lower": ["1"], "upper": str(folder / "upper"), "work": str(folder / "work")}, "oci": json.dumps(oci),
             "cgroup": {"monitor": [], "payload": []}, "oom": "", "stdin": stdin, "wait": False,
         }  # fmt: skip
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -239,7 +239,7 @@ class Lifecycle:
             "socket": os.path.join(self._exec_root, "m", container.id12),
             "layers": self._layers,
             "overlay": {"lower": container.record["layers"], "upper": f"{folder}/upper", "work": f"{folder}/work"},
-            "oci": config,
+            "oci": json.dumps(config),
             "cgroup": {"monitor": monitor, "payload": payload},
             "log": f"{folder}/log",
             "exit": f"{folder}/exit.json",

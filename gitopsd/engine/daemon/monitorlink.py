@@ -79,7 +79,12 @@ class MonitorLink:
             self._close()
             raise MonitorGone from error
         self._waiting.append(future)
-        answer, received = await future
+        try:
+            answer, received = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():  # it came in the same moment
+                messages.close_all(future.result()[1])
+            raise
         if "error" in answer:
             messages.close_all(received)
             raise MonitorError(answer)

@@ -15,21 +15,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from gitopsd.engine.paths.resolve import open_in_root
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 # How deep removal goes before it moves a folder up instead: a tree may be deeper than we may have files open.
 _DEEPEST = 64
-_MOST_TRIES = 200
+_PATIENCE_S = 5
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Something met on a walk: its path from where the walk began, and what lstat says."""
 
     path: str
@@ -229,7 +228,7 @@ def remove_tree(folder: int, name: str) -> None:
     except IsADirectoryError:
         pass
     deep: list[str] = [name]
-    tries = 0
+    patience = time.monotonic() + _PATIENCE_S
     while deep:
         top = deep[-1]
         moved = _empty_to_depth(folder, top, f".gone-{os.getpid()}-{len(deep)}", _DEEPEST)
@@ -240,8 +239,7 @@ def remove_tree(folder: int, name: str) -> None:
             os.rmdir(top, dir_fd=folder)
             deep.pop()
         except OSError as error:
-            tries += 1
-            if error.errno != errno.ENOTEMPTY or tries > _MOST_TRIES:
+            if error.errno != errno.ENOTEMPTY or time.monotonic() > patience:
                 raise
 
 

@@ -45,9 +45,9 @@ def run(spec: dict[str, Any], channel: socket.socket) -> None:
     """Become the container. Never returns."""
     step = "cgroup"
     try:
-        prepare(spec["oci"]["process"], spec["cgroup"]["payload"])
+        config = json.loads(spec["oci"])
+        prepare(config["process"], spec["cgroup"]["payload"])
         step = "namespaces"
-        config = spec["oci"]
         kinds: set[str] = {entry["type"] for entry in config["linux"]["namespaces"] if "path" not in entry} - {"pid"}
         process.unshare(sum(process.NAMESPACES[_SHORT.get(kind, kind)] for kind in kinds))
         for entry in config["linux"]["namespaces"]:
@@ -66,7 +66,7 @@ def run(spec: dict[str, Any], channel: socket.socket) -> None:
         else:
             messages.send(channel, {"sockets": []})
         for name, value in config["linux"].get("sysctl", {}).items():
-            _write("/proc/sys/" + name.replace(".", "/"), value)
+            write("/proc/sys/" + name.replace(".", "/"), value)
         step = "root"
         km.set_propagation("/", km.MS_REC | km.MS_SLAVE)
         os.umask(0)
@@ -99,9 +99,9 @@ def prepare(settings: dict[str, Any], cgroup: list[str]) -> None:
     process.set_dumpable(False)
     process.set_parent_death_signal(signal.SIGKILL)
     for path in cgroup:
-        _write(path, "0")
+        write(path, "0")
     if "oomScoreAdj" in settings:
-        _write("/proc/self/oom_score_adj", str(settings["oomScoreAdj"]))
+        write("/proc/self/oom_score_adj", str(settings["oomScoreAdj"]))
 
 
 def open_sockets() -> list[socket.socket]:
@@ -212,7 +212,8 @@ def _set_limits(limits: list[dict[str, Any]]) -> None:
             resource.setrlimit(kind, (soft, hard))
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """Into a file of the kernel's, in one call."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, text.encode())

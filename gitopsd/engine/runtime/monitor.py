@@ -9,7 +9,8 @@ Rule 3: the protocol only grows.
 
 Specification: {"id", "run", "socket", "layers", "overlay", "oci", "cgroup": {"monitor", "payload"}, "log", "exit", "oom", "stdin", "wait"};
 with `wait` the cgroup comes in a first packet {"op": "go", "monitor", "payload"} instead. `run` is a
-random name for this start, repeated in exit.json, so that an older end is never taken for this one's.
+random name for this start, repeated in exit.json, so that an older end is never taken for this one's. `oci` is JSON in a string: the
+first process alone needs what is in it.
 """
 
 from __future__ import annotations
@@ -47,8 +48,7 @@ def run(spec: dict[str, Any], daemon: socket.socket) -> NoReturn:
             message, _ = messages.receive(daemon)
             spec["cgroup"] = {"monitor": message["monitor"], "payload": message["payload"]}
         for path in spec["cgroup"]["monitor"]:
-            with open(path, "w", encoding="ascii") as file:
-                file.write("0")
+            init.write(path, "0")
         monitor = Monitor(spec, daemon)
         monitor.loop()
     except BaseException as error:  # noqa: BLE001  whatever it is, the daemon must hear of it
