@@ -101,7 +101,7 @@ def render_steps(sync: SyncRecord) -> str:
             (str(step.number), step.host or "builder", step.operation.replace("_", " "), step.object, result, took, error)
         )
     head = f"sync {sync.number}, {sync.started_at}: {sync.result} after {sync.seconds:.1f} s\n"
-    return head + table(("STEP", "HOST", "DOES", "RESULT", "TOOK", "ERROR"), rows)
+    return head + table(("STEP", "HOST", "DOES", "OBJECT", "RESULT", "TOOK", "ERROR"), rows)
 
 
 _DOES: dict[str, str] = {
