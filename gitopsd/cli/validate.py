@@ -14,10 +14,12 @@ from gitopsd.cli.options import as_json, print_json
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 @as_json
 def command(folder: Path, is_json: bool) -> None:
-    """Check the fleet file and all stack files in FOLDER as they are now, committed or not. Asks no host and no registry.
+    """Check the fleet file, all stack files and their Dockerfiles in FOLDER as they are now, committed or not.
 
-    Ends with 0 when all is well and with 1 when anything is wrong, all of which is printed.
+    Asks no host and no registry. What two services or stacks want of one host, a port or a name, and constraints that no host meets are
+    found as if nothing ran there yet. Ends with 0 when all is well and with 1 when anything is wrong, all of which is printed.
     """
+    from gitopsd.control.misfits import misfits
     from gitopsd.model.errors import Errors
     from gitopsd.render import Renderer
     from gitopsd.source import folder_revision
@@ -27,7 +29,7 @@ def command(folder: Path, is_json: bool) -> None:
     with Renderer() as renderer:
         try:
             rendered = renderer.render(folder_revision(folder.resolve()))
-            errors = [error for stack in rendered.blocked for error in stack.errors]
+            errors = [error for stack in (*rendered.blocked, *misfits(rendered)) for error in stack.errors]
             services = sum(len(stack.services) for stack in rendered.stacks)
             summary = f"fleet {rendered.fleet.name}: {len(rendered.fleet.hosts)} hosts, {len(rendered.stacks)} stacks, {services} services"
         except Errors as error:

@@ -8,6 +8,7 @@ Not here: values that are known only once variables are (ports, modes, names of 
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def parse(data: bytes) -> Dockerfile:
             args.append(instruction)
         elif not is_in_stage:
             problems.append(Problem(f"{name} before the first FROM: only ARG may stand there", line.line))
-    if not is_in_stage:
+    if not is_in_stage and not problems:  # which may be about a FROM that was meant
         problems.append(Problem("expected at least one FROM", 0))
     if problems:
         raise DockerfileError.of(problems)
@@ -129,9 +130,9 @@ class _Reading:
         if self.name in NOT_THERE_YET:
             raise DockerfileError(f"{self.name} is not there yet", self.source.line)
         if self.name not in readers:
-            raise DockerfileError(
-                f"unknown instruction {self.name[:40]}; there are {', '.join(sorted(readers))}", self.source.line
-            )
+            near = difflib.get_close_matches(self.name[:40], [*readers, *NOT_THERE_YET], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(readers))}"
+            raise DockerfileError(f"unknown instruction {self.name[:40]}; {hint}", self.source.line)
         return readers[self.name]()
 
     def flags(self, *known: str) -> dict[str, str]:

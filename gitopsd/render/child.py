@@ -175,7 +175,9 @@ class _Sample:
 def _warm_up() -> None:
     sample = _Sample()
     texts = (b"{{ 1/0 }}", b"{% if", b"a: b: c", b"services: {a: {image: a}}")
-    for files in ({}, {"b.j2": b""}, *({"a.j2": text} for text in texts)):
+    dockerfiles = (b"FROM a\nCOPY <<b c\nb\n", b"FORM a\nENV $", b'FROM $b\nCMD ["\\ud800"]\nHEALTHCHECK --interval=1s CMD a')
+    built = ({"a.j2": b"services: {a: {build: .}}", "Dockerfile": text, ".dockerignore": b"a\n!**"} for text in dockerfiles)
+    for files in ({}, {"b.j2": b""}, *({"a.j2": text} for text in texts), *built):
         sample.now = {**sample.files, **files}
         for entry in render_fleet(sample).stacks:
             try:

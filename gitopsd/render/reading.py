@@ -31,14 +31,18 @@ class Reader:
 
     def text(self, path: str) -> str:
         """The text of a file of at most 1 MiB; GitopsdError says what is wrong with it, at its path."""
+        try:
+            return self.data(path).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise GitopsdError("bad-text", f"is not UTF-8, from byte {error.start} on", Where(file=path)) from None
+
+    def data(self, path: str) -> bytes:
+        """The bytes of a file of at most 1 MiB."""
         self.check_file(path)
         size = self.tree.size(path)
         if size > LARGEST_BYTES:
             raise GitopsdError("too-large", f"is {size} bytes long; at most {LARGEST_BYTES} are read", Where(file=path))
-        try:
-            return self.tree.read(path).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise GitopsdError("bad-text", f"is not UTF-8, from byte {error.start} on", Where(file=path)) from None
+        return self.tree.read(path)
 
     def check_file(self, path: str) -> None:
         """Refuses what is no plain file, and remembers that rendering depends on it."""
@@ -67,8 +71,10 @@ class Place:
         self.errors.append(GitopsdError(error.code, error.message, self.where(*path), error.hint))
 
     def all_errors(self) -> Errors:
-        """All errors, in the order of the file."""
-        return Errors(sorted(self.errors, key=lambda error: error.where.line or 0))
+        """All errors, in the order of the file; those of files that it leads to come after."""
+        return Errors(
+            sorted(self.errors, key=lambda each: (each.where.file != self.file, each.where.file or "", each.where.line or 0))
+        )
 
 
 def path_within(base: str, written: str) -> str:

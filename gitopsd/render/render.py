@@ -71,6 +71,8 @@ def render_stack(tree: Tree, entry: StackEntry) -> Stack:
     except Errors as caught:
         if entry.file.endswith(TEMPLATE):
             for error in caught.errors:
+                if error.where.file != entry.file:
+                    continue
                 line = f"line {error.where.line} is of what the template gave; gitopsd render --text shows it"
                 error.hint = f"{error.hint}; {line}" if error.hint else line
         raise

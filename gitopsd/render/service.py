@@ -2,18 +2,23 @@
 
 In: the form, the whole file's form, its place.  Out: a Service; errors go to the place, all of them, and then it is not used.
 
-Rule: a path stays inside of the repository, and what it names is there in this commit.
+Rule 1: a path stays inside of the repository, and what it names is there.
+Rule 2: what is wrong in a Dockerfile or .dockerignore by its form alone is found here, before any host or registry is asked.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
+from gitopsd.dockerfile.errors import DockerfileError
+from gitopsd.dockerfile.ignore import names_for, parse_ignore
+from gitopsd.dockerfile.parse import parse
+from gitopsd.dockerfile.stages import bases
 from gitopsd.model.constraint import parse_constraint
-from gitopsd.model.errors import GitopsdError
+from gitopsd.model.errors import GitopsdError, Where
 from gitopsd.model.fleet import Pairs
 from gitopsd.model.stack import (
     Attachment,
@@ -115,10 +120,13 @@ class ServiceReader:
             self._say((), "bad-value", f"{self._name} cannot name an image; a service that is built is written in lower case")
         context = self._folder(form.context, path)
         dockerfile = self._dockerfile(context, form.dockerfile) if context is not None else ""
+        args = self._pairs(form.args, "build", "args")
+        if context is not None and dockerfile:
+            self._check_dockerfile(context, dockerfile, args)
         return Build(
             context=context or "",
             dockerfile=dockerfile,
-            args=self._pairs(form.args, "build", "args"),
+            args=args,
             salt=form.extension.rebuild,
             where=self._place.where(*self._path, "build"),
         )
@@ -131,7 +139,7 @@ class ServiceReader:
         try:
             folder = path_within(posixpath.dirname(self._place.file), written)
             if not self._reader.tree.paths(folder):
-                raise ValueError("is empty")
+                raise ValueError(f"is empty: there is no {self._form.build.dockerfile if self._form.build else ''} in it")
         except ValueError as error:
             self._say(path, "bad-path", f'"{written}" {error}')
         except GitopsdError as error:
@@ -153,6 +161,27 @@ class ServiceReader:
         else:
             return file
         return ""
+
+    def _check_dockerfile(self, context: str, dockerfile: str, args: Pairs) -> None:
+        """What the build would say before its first step."""
+        folder = f"{context}/" if context else ""
+        there = set(self._reader.tree.paths(context))
+        self._check(dockerfile, lambda data: bases(parse(data), dict(args)))
+        for name in names_for(dockerfile.removeprefix(folder)):
+            if folder + name in there:
+                self._check(folder + name, parse_ignore)
+                break
+
+    def _check(self, file: str, parsed: Callable[[bytes], object]) -> None:
+        key = f"services.{self._name}.build"
+        try:
+            parsed(self._reader.data(file))
+        except DockerfileError as error:
+            for problem in error.problems:
+                message = problem.message.removeprefix(".dockerignore: ")
+                self._place.errors.append(GitopsdError("bad-dockerfile", message, Where(file, problem.line or None, key)))
+        except GitopsdError as error:
+            self._place.errors.append(error)
 
     def _pairs(self, form: Mapping[str, str | None], *path: str) -> Pairs:
         """Names and values; one without a value takes the declared one of its name."""

@@ -113,6 +113,20 @@ def test_drift_of_nothing(fleet: Path) -> None:
     assert "unknown  host a" in done.stderr
 
 
+def test_validate_looks_into_dockerfiles_and_at_ports(fleet: Path) -> None:
+    (fleet / "web").mkdir()
+    (fleet / "web" / "Dockerfile").write_text("FORM busybox\n")
+    (fleet / "stacks" / "shop.yaml").write_text("services:\n  web: {build: ../web}\n")
+    done = run(fleet, "validate")
+    assert done.returncode == 1
+    assert "web/Dockerfile:1  services.web.build: unknown instruction FORM; did you mean FROM?" in done.stderr
+    port = SHOP.replace("    deploy", '    ports: ["80:80"]\n    deploy')
+    (fleet / "stacks" / "shop.yaml").write_text(port + port.partition("\n")[2].replace("web", "other"))
+    done = run(fleet, "validate", "--json")
+    assert done.returncode == 1
+    assert ["port-taken" in error for error in json.loads(done.stdout)["errors"]] == [True]
+
+
 def test_a_saved_plan_that_is_none_is_an_error(fleet: Path) -> None:
     (fleet / "x.plan").write_text('{"version": 7}')
     done = run(fleet, "apply", "x.plan")
