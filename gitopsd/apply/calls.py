@@ -56,6 +56,8 @@ class Calls:
     images: Images
     made: Made
     timing: Timing
+    ending: threading.Event = field(default_factory=threading.Event)
+    """Set when this is to end early: what only waits, or only sends, gives up."""
     sending: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
     """One image at a time to a host: two of them have layers in common, which then travel once."""
 
@@ -106,7 +108,9 @@ def _generation_now(engine: EngineApi, identity: str) -> int | None:
 def _send_image(calls: Calls, call: _Call) -> str | None:
     assert call.step.image is not None
     with calls.sending[call.step.host]:
-        return send_image(call.engine, calls.source, calls.image(call.step.image), call.step.name, call.lease, call.progress)
+        return send_image(
+            call.engine, calls.source, calls.image(call.step.image), call.step.name, call.lease, call.progress, calls.ending
+        )
 
 
 def _create_network(calls: Calls, call: _Call) -> str | None:
@@ -182,7 +186,7 @@ def _start(calls: Calls, call: _Call) -> str | None:
 def _wait(calls: Calls, call: _Call) -> str | None:
     assert call.step.container is not None
     container = calls.made.resolve(call.step.target)
-    wait_healthy(call.engine, container, call.step.container.spec, call.step.until, calls.timing)
+    wait_healthy(call.engine, container, call.step.container.spec, call.step.until, calls.timing, calls.ending)
     return None
 
 

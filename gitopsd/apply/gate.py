@@ -6,6 +6,7 @@ Every wait has an end, and an error carries the exit code and the last lines of 
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, cast
@@ -31,8 +32,10 @@ class Timing:
     poll_s: float = 0.1
 
 
-def wait_healthy(engine: EngineApi, container: str, spec: ContainerSpec, until: str, timing: Timing) -> None:
-    """Raises GitopsdError `not-healthy` or `job-failed`."""
+def wait_healthy(
+    engine: EngineApi, container: str, spec: ContainerSpec, until: str, timing: Timing, ending: threading.Event
+) -> None:
+    """Raises GitopsdError `not-healthy` or `job-failed`; `interrupted` when it is to end and the container is not well yet."""
     started = time.monotonic()
     deadline = started + (timing.job_s if until == "completed" else _patience(spec.healthcheck, timing))
     restarts: int | None = None
@@ -61,7 +64,10 @@ def wait_healthy(engine: EngineApi, container: str, spec: ContainerSpec, until: 
             health = state.get("Health", {}).get("Status")
             status = f"{state['Status']}, {health}" if health else state["Status"]
             raise _error(engine, container, spec, until, f"still {status} after {now - started:.0f} s", _last_check(state))
-        time.sleep(min(timing.poll_s * (1 + (now - started)), 1.0))
+        if ending.wait(min(timing.poll_s * (1 + (now - started)), 1.0)):
+            raise GitopsdError(
+                "interrupted", f"told to end after {now - started:.0f} s of waiting for it to be well", next="retry"
+            )
 
 
 def _patience(check: Healthcheck | None, timing: Timing) -> float:

@@ -5,6 +5,7 @@ In: an image's manifest digest and where its blobs are.  Out: the host has the i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 from gitopsd.hosts.bodies import image_name
 from gitopsd.hosts.engineapi import EngineApi, Held
 from gitopsd.model.desired import ImageChoice
+from gitopsd.model.errors import GitopsdError
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,15 @@ Progress = Callable[[str], None]
 
 
 def send_image(
-    engine: EngineApi, source: ImageSource, image: ImageChoice, repository: str, lease: Held | None, progress: Progress
+    engine: EngineApi,
+    source: ImageSource,
+    image: ImageChoice,
+    repository: str,
+    lease: Held | None,
+    progress: Progress,
+    ending: threading.Event,
 ) -> str:
-    """Send what is missing, then name it. The image's id on the host."""
+    """Send what is missing, then name it. The image's id on the host. `interrupted` when it is to end: what was sent is not sent again."""
     parts = source.parts(image, repository)
     missing = set(engine.blobs_missing([blob.digest for blob in parts.blobs]).digests)
     left = sum(blob.size_bytes for blob in parts.blobs if blob.digest in missing)
@@ -56,10 +64,16 @@ def send_image(
         progress(f"sending {left / 1e6:.1f} MB, {len(missing)} of {len(parts.blobs)} blobs")
     for blob in parts.blobs:
         if blob.digest in missing:
-            engine.send_blob(blob.digest, blob.size_bytes, _opener(parts, blob.digest), lease)
+            engine.send_blob(blob.digest, blob.size_bytes, _opener(parts, blob.digest, ending), lease)
     name = image_name(image).split("@", 1)[0]
     return engine.put_image(parts.manifest, [name], lease)
 
 
-def _opener(parts: Parts, digest: str) -> Callable[[int], Iterable[bytes]]:
-    return lambda offset: parts.open(digest, offset)
+def _opener(parts: Parts, digest: str, ending: threading.Event) -> Callable[[int], Iterable[bytes]]:
+    def opened(offset: int) -> Iterable[bytes]:
+        for piece in parts.open(digest, offset):
+            if ending.is_set():
+                raise GitopsdError("interrupted", "told to end while an image was being sent")
+            yield piece
+
+    return opened

@@ -26,6 +26,11 @@ class Images:
     built: tuple[tuple[str, str], ...] = ()
     """Image key to manifest digest."""
     failed: tuple[FailedBuild, ...] = ()
+    took: tuple[tuple[str, float], ...] = ()
+    """Image key to seconds, of what was tried."""
+
+    def seconds(self, key: str | None) -> float:
+        return next((seconds for built, seconds in self.took if built == key), 0.0)
 
     def digest(self, key: str | None) -> str | None:
         return next((digest for built, digest in self.built if built == key), None)
@@ -48,10 +53,12 @@ class StepOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`result` is `partial` when a stack or host failed and others went on."""
+    """`result` is `partial` when a stack or host failed and others went on, `interrupted` when it was told to end."""
 
     plan: Plan
     steps: tuple[StepOutcome, ...]
-    result: Literal["nothing", "succeeded", "partial", "failed"]
+    result: Literal["nothing", "succeeded", "partial", "failed", "interrupted"]
     started_at: str
     seconds: float
+    left: tuple[str, ...] = ()
+    """What was taken back and what is half done, of a run that did not succeed: a sentence an object."""

@@ -10,7 +10,7 @@ from gitopsd.model.plan import Plan
 from gitopsd.model.revision import RevisionName
 
 SyncResult = Literal["running", "nothing", "succeeded", "partial", "failed", "interrupted"]
-"""`interrupted`: the controller died in it."""
+"""`interrupted`: the controller was told to end in it, or died."""
 
 
 @dataclass(frozen=True)

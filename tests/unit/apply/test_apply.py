@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from gitopsd.model.record import Applied
 from gitopsd.model.stack import Attachment, Dependency, Mount, Port
 from gitopsd.observe import observe
 from gitopsd.plan import Limits, plan
-from tests.fakes.fakeengine import Behaviour, Container, CrashError, FakeEngine, FakeImages
+from tests.fakes.fakeengine import Behaviour, Container, CrashError, FakeEngine, FakeImages, NoError
 from tests.fakes.values import NOW, REVISION, a_build, a_container, a_desired, a_healthcheck, a_host, a_volume
 
 FAST = Timing(settle_s=0.05, job_s=2, margin_s=0.5, poll_s=0.01)
@@ -55,8 +56,16 @@ class Fleet:
     def plan(self, desired: Desired, previous: Desired | None = None) -> Plan:
         return plan(desired, self.observed(), NOW, REVISION, previous=previous, limits=Limits(vanish_percent=100))
 
-    def apply(self, made: Plan, watch: Watch | None = None, holder: str = "test", built: dict[str, str] | None = None) -> Outcome:
-        return apply(made, self.api, IMAGES, Images(tuple((built or {}).items())), holder, NOW, watch or Watch(), FAST)
+    def apply(
+        self,
+        made: Plan,
+        watch: Watch | None = None,
+        holder: str = "test",
+        built: dict[str, str] | None = None,
+        ending: threading.Event | None = None,
+    ) -> Outcome:
+        images = Images(tuple((built or {}).items()))
+        return apply(made, self.api, IMAGES, images, holder, NOW, watch or Watch(), FAST, ending=ending)
 
     def names(self, host: str) -> dict[str, str]:
         return {container.name: container.status for container in self.engines[host].containers.values()}
@@ -267,6 +276,108 @@ def test_an_engine_that_falls_over_in_the_middle_is_waited_for(fleet: Fleet) -> 
             assert lost >= 5
             return
         lost += 1
+
+
+def names_a_program_that_is_not_there(engine: FakeEngine) -> Callable[[str, str], None]:
+    def hook(method: str, path: str) -> None:
+        named = re.match(r"/containers/(\w+)/start", path)
+        if named and engine.find(named[1]).create["Image"].endswith(IMAGES.digests["broken"]):
+            raise NoError(400, f'start container {named[1]}: exec: "nosuch": executable file not found in $PATH')
+
+    return hook
+
+
+@pytest.mark.parametrize("order", ["start-first", "stop-first"])
+def test_a_replacement_that_fails_on_one_host_is_taken_back_on_every_host_where_it_had_begun(fleet: Fleet, order: str) -> None:
+    fleet.apply(fleet.plan(shop(order=order)))
+    old = {host: engine.named("shop-web-1") for host, engine in fleet.engines.items()}
+    for engine in fleet.engines.values():
+        engine.hook = names_a_program_that_is_not_there(engine)
+    outcome = fleet.apply(fleet.plan(shop("broken", order=order, command=("nosuch",))))
+    assert outcome.result == "failed"
+    for host, engine in fleet.engines.items():
+        assert fleet.names(host) == {"shop-web-1": "running", "shop-store-1": "running"}
+        assert engine.named("shop-web-1") is old[host]
+    assert outcome.left == (
+        "container shop-web-1 on a: taken back, the one before runs",
+        "container shop-web-1 on b: taken back, the one before runs",
+    )
+    (failed,) = [step for step in outcome.steps if step.result == "failed"]
+    assert (failed.error or "").splitlines()[1] == '  services.web.command: "nosuch" is not in the image'
+
+
+def test_what_could_not_be_taken_back_is_said(fleet: Fleet) -> None:
+    fleet.apply(fleet.plan(shop()))
+    engine = fleet.engines["b"]
+    fleet.engines["a"].hook = names_a_program_that_is_not_there(fleet.engines["a"])
+
+    def stuck(method: str, path: str) -> None:
+        if method == "DELETE" and engine.find(path.rpartition("/")[2]).name == "shop-web-1.next":
+            raise NoError(500, "the disk is full")
+
+    engine.hook = stuck
+    outcome = fleet.apply(fleet.plan(shop("broken")))
+    assert "shop-web-1.next" in fleet.names("b")
+    said = "container shop-web-1 on b: could not be taken back; what was begun is still there: remove container: the disk is full"
+    assert said in outcome.left
+
+
+def test_an_apply_that_is_told_to_end_at_any_step_leaves_each_replacement_finished_or_undone(tmp_path: Path) -> None:
+    for order in ("start-first", "stop-first"):
+        for end_at in range(1, 30):
+            folder = tmp_path / f"{order}-{end_at}"
+            folder.mkdir()
+            fleet = Fleet(folder)
+            try:
+                fleet.apply(fleet.plan(shop(order=order)))
+                ending = threading.Event()
+                begun: list[int] = []
+
+                def started(step: Step, end_at: int = end_at, ending: threading.Event = ending, begun: list[int] = begun) -> None:
+                    begun.append(step.number)
+                    if len(begun) == end_at:
+                        ending.set()
+
+                desired = shop("two", order=order)
+                made = fleet.plan(desired)
+                outcome = fleet.apply(made, Watch(started=started), ending=ending)
+                for host in "ab":
+                    assert fleet.names(host) == {"shop-web-1": "running", "shop-store-1": "running"}, (order, end_at)
+                if end_at <= 8:
+                    assert outcome.result == "interrupted"
+                    assert not any(step.next == "stall" for step in outcome.steps)
+                assert fleet.plan(desired).is_empty or succeeded(fleet.apply(fleet.plan(desired)))
+                assert fleet.plan(desired).is_empty
+            finally:
+                fleet.close()
+            if not ending.is_set():
+                break
+        else:
+            raise AssertionError("the plan never ended")
+
+
+def test_waiting_for_a_container_to_be_well_ends_when_it_is_told_to(fleet: Fleet) -> None:
+    check = a_healthcheck(interval_ns=60_000_000_000)
+    fleet.apply(fleet.plan(shop(healthcheck=check)))
+    for engine in fleet.engines.values():
+        engine.behaves = bad_when("two", Behaviour(health="starting"))
+    ending = threading.Event()
+    watch = Watch(started=lambda step: step.operation == "wait_healthy" and ending.set())
+    begun = time.monotonic()
+    outcome = fleet.apply(fleet.plan(shop("two", healthcheck=check)), watch, ending=ending)
+    assert time.monotonic() - begun < 5
+    assert outcome.result == "interrupted"
+    assert fleet.names("a") == {"shop-web-1": "running", "shop-store-1": "running"}
+    assert "container shop-web-1 on a: taken back, the one before runs" in outcome.left
+
+
+def test_what_is_begun_and_replaces_nothing_is_said_when_it_is_told_to_end(fleet: Fleet) -> None:
+    ending = threading.Event()
+    watch = Watch(started=lambda step: step.operation == "create_container" and ending.set())
+    outcome = fleet.apply(fleet.plan(shop(hosts="a")), watch, ending=ending)
+    assert any(
+        line == "container shop-web-1 on a: created; still to do: start container, wait healthy" for line in outcome.left
+    ), outcome.left
 
 
 class Killed(BaseException):
