@@ -32,7 +32,7 @@ class StepError(Exception):
 
 class Story:
     def __init__(self, folder: Path) -> None:
-        self.folder, self.repo, self.state, self.lab = folder, folder / "repo", folder / "state", folder / "lab"
+        self.folder, self.repo, self.state, self.lab = folder, folder / "repo", folder / "state", folder / "state" / "lab"
         self.environment = {
             **os.environ,
             "GITOPSD_STATE_DIR": str(self.state),
@@ -155,7 +155,7 @@ class Story:
     def make_hosts(self) -> None:
         self.chapter(1, "Hosts: two Linux machines made of namespaces, with sshd, without Docker")
         with self.step("gitopsd lab up 2"):
-            lab = json.loads(self.gitopsd("lab", "up", "2", "--state", self.lab, "--json"))
+            lab = json.loads(self.gitopsd("lab", "up", "2", "--json"))
         self.hosts = lab["hosts"]
         self.environment["GITOPSD_KEY"] = lab["key"]
         for host in self.hosts:
@@ -310,7 +310,7 @@ class Story:
             time.sleep(0.5)
             pid = int((root / "run/gitopsd-engine/engine.pid").read_text())
             with self.step("kill -9, and it is back by itself"):
-                self.gitopsd("lab", "exec", self.hosts[0]["name"], "--state", self.lab, "--", "kill", "-9", str(pid))
+                self.gitopsd("lab", "exec", self.hosts[0]["name"], "--", "kill", "-9", str(pid))
                 self.until("another daemon runs", lambda: int((root / "run/gitopsd-engine/engine.pid").read_text()) != pid, 20)
                 self.until("it answers", lambda: self.containers(0), 20)
             with self.docker_of(0) as docker:
@@ -338,7 +338,7 @@ class Story:
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(pid_file.read_text()), signal.SIGTERM)
         if self.lab.exists():
-            self.gitopsd("lab", "down", "--state", self.lab)
+            self.gitopsd("lab", "down")
         if self.state.exists():
             self.gitopsd("registry", "remove", "--yes")
         shutil.rmtree(self.folder, ignore_errors=True)

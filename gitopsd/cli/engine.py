@@ -19,7 +19,7 @@ def command() -> None:
 @command.command(epilog="Example: gitopsd engine package -o gitopsd-engine && ./gitopsd-engine --help")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="gitopsd-engine", show_default=True)
 def package(output: Path) -> None:
-    """Write the engine as one file, which runs wherever there is Python 3.9. It is what hosts are sent."""
+    """Write the engine as one file. It is what hosts are sent, and runs wherever there is Python 3.9."""
     made = package_()
     output.write_bytes(made.data)
     output.chmod(0o755)
@@ -29,7 +29,7 @@ def package(output: Path) -> None:
 @command.command(epilog="Example: gitopsd engine up")
 @of_repository
 def up(**given: Any) -> None:
-    """Have the engine that builds run on this machine; a sync that builds does this by itself."""
+    """Have the engine that builds run here. A sync that builds does this by itself."""
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.wiring import Wiring
 
@@ -44,7 +44,7 @@ def up(**given: Any) -> None:
 @as_json
 @of_repository
 def status(is_json: bool, **given: Any) -> None:
-    """Which engine this installation brings to hosts, and which one builds on this machine."""
+    """Which engine hosts are brought, and which builds here."""
     from gitopsd.control.services import LocalServices
     from gitopsd.hosts.bootstrap import read_installed
     from gitopsd.hosts.local import LocalLink

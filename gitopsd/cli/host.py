@@ -86,7 +86,7 @@ def facts(host: str, is_json: bool, **given: Any) -> None:
 @click.argument("hosts", nargs=-1)
 @of_repository
 def bootstrap(hosts: tuple[str, ...], **given: Any) -> None:
-    """Bring the engine to HOSTS (all, if none is named), or up to date. A sync does this by itself."""
+    """Bring the engine to HOSTS, or up to date. All, if none is named. A sync does this by itself."""
     from gitopsd.control.lock import writer
     from gitopsd.control.wiring import Wiring
     from gitopsd.observe import observe

@@ -17,7 +17,7 @@ def command() -> None:
 @command.command(epilog="Example: gitopsd registry start")
 @of_repository
 def start(**given: Any) -> None:
-    """Have the registry of the fleet file answer, and the engine that builds run, so that images can be pushed by hand."""
+    """Have the registry and the engine that builds run. So images can be built and pushed by hand."""
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.wiring import Wiring
 
@@ -50,7 +50,7 @@ def status(is_json: bool, **given: Any) -> None:
 @command.command(epilog="Example: gitopsd registry stop")
 @of_repository
 def stop(**given: Any) -> None:
-    """Stop the registry and the engine that builds; what they have stays."""
+    """Stop both; what they have stays."""
     from gitopsd.control.lock import writer
     from gitopsd.control.services import LocalServices
 
@@ -65,7 +65,7 @@ def stop(**given: Any) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @of_repository
 def remove(yes: bool, **given: Any) -> None:
-    """Take both away, with every image that was built or pushed."""
+    """Take both away, with all images."""
     from gitopsd.control.lock import writer
     from gitopsd.control.services import LocalServices
 

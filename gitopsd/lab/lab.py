@@ -102,7 +102,7 @@ def read(state_dir: Path) -> Lab:
     state_dir = state_dir.resolve()
     record = _read_record(state_dir)
     if record is None:
-        raise GitopsdError("lab-not-there", f"no lab in {state_dir}", hint="gitopsd lab up 2")
+        raise GitopsdError("lab-not-there", f"no lab in {state_dir}", hint="gitopsd lab up 2; one elsewhere: --state-dir, GITOPSD_STATE_DIR")
     subnet = ipaddress.IPv4Network(record["subnet"])
     hosts: list[LabHost] = []
     for number in range(1, record["count"] + 1):
@@ -319,4 +319,4 @@ def _check_file_system(folder: Path) -> None:
             kind, best = after.split()[0], mountpoint
     if kind not in ("ext4", "xfs", "btrfs", "tmpfs"):
         raise GitopsdError("lab-file-system", f"{folder} is on {kind}, which cannot hold the upper layers of overlays",
-                           hint="give --state a folder on ext4, xfs or btrfs")  # fmt: skip
+                           hint="give --state-dir a folder on ext4, xfs or btrfs")  # fmt: skip

@@ -38,21 +38,54 @@ def test_help_names_every_command_and_imports_none() -> None:
 
 @pytest.mark.parametrize("name", sorted(group.COMMANDS))
 def test_every_command_says_what_it_is_for_and_has_an_example(name: str) -> None:
-    def walk(command: click.Command) -> list[click.Command]:
-        below = command.commands.values() if isinstance(command, click.Group) else []
-        return [command, *(found for each in below for found in walk(each))]
-
     top = group.gitopsd.get_command(click.Context(group.gitopsd), name)
     assert top is not None
-    for command in walk(top):
+    for _, command in walk(top, name):
         assert command.help, command.name
         assert "xample" in (command.epilog or ""), command.name
 
 
+NO_LAB = "error: lab-not-there\n  no lab in {}\n  hint: gitopsd lab up 2; one elsewhere: --state-dir, GITOPSD_STATE_DIR\n"
+
+
 def test_an_error_reads_as_it_is_and_ends_with_one(tmp_path: Path) -> None:
-    done = run("lab", "list", "--state", str(tmp_path))
+    done = run("lab", "list", "--state-dir", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: lab-not-there\n  no lab in {tmp_path}\n  hint: gitopsd lab up 2\n"
+    assert done.stderr == NO_LAB.format(tmp_path / "lab")
+
+
+def test_the_lab_lies_where_the_controller_keeps_its_things(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITOPSD_STATE_DIR", str(tmp_path / "environment"))
+    assert run("lab", "list").stderr == NO_LAB.format(tmp_path / "environment" / "lab")
+    assert run("lab", "list", "--state-dir", str(tmp_path / "given")).stderr == NO_LAB.format(tmp_path / "given" / "lab")
+    assert run("lab", "list", "--state", str(tmp_path / "old")).stderr == NO_LAB.format(tmp_path / "old"), (
+        "as it was called before"
+    )
+
+
+def walk(command: click.Command, *names: str) -> list[tuple[str, click.Command]]:
+    """A command and those below it, with the words that call each."""
+    below = command.commands.items() if isinstance(command, click.Group) else []
+    return [(" ".join(names), command), *(found for name, each in below for found in walk(each, *names, name))]
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    tops = {name: group.gitopsd.get_command(click.Context(group.gitopsd), name) for name in group.COMMANDS}
+    return [found for name, top in tops.items() if top for found in walk(top, name)]
+
+
+def test_no_sentence_of_a_list_of_commands_is_cut() -> None:
+    for name, command in [("", group.gitopsd), *all_commands()]:
+        text = command.get_help(click.Context(command, info_name=name, terminal_width=80, max_content_width=80))
+        assert not [line for line in text.splitlines()[1:] if line.endswith(("…", "..."))], name
+
+
+def test_one_thing_is_called_by_one_name_everywhere() -> None:
+    """Where the controller keeps its things is `--state-dir`, and every command that prints JSON does so by `--json`."""
+    for name, command in all_commands():
+        options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+        names = {text for option in options for text in option.opts}
+        assert not {each for each in names if "state" in each} - {"--state-dir"}, name
 
 
 def test_a_command_that_does_not_exist_is_named() -> None:
