@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gitopsd.model.plan import Plan
 
 
-@click.command(epilog="Example: gitopsd plan -o today.plan && gitopsd apply today.plan")
+@click.command(epilog="Example: gitopsd plan -o today.plan; gitopsd apply today.plan")
 @click.argument("plan", type=click.Path(allow_dash=True, dir_okay=False, path_type=Path), required=False)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @allow
@@ -27,6 +27,9 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
     """Carry out a saved PLAN exactly as it was shown, or not at all if anything it touches has changed since.
 
     Without PLAN the current one is made, shown and, when you say yes, carried out.
+
+    Ends with 0 when all is as Git says, 3 when a stack is held back or a host is unknown, though the rest was done, 1 when
+    something failed.
     """
     from gitopsd.control.lock import writer
     from gitopsd.control.revisions import find_revision

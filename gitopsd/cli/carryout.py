@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gitopsd.control.sync import Synced
     from gitopsd.model.outcome import StepOutcome
     from gitopsd.model.plan import Step
+    from gitopsd.model.revision import Revision
 
 
 def by_serve(socket: Any, request: dict[str, Any], is_json: bool) -> bool:
@@ -31,28 +33,49 @@ def by_serve(socket: Any, request: dict[str, Any], is_json: bool) -> bool:
             click.echo(message["error"], err=True)
             sys.exit(1)
         else:
-            if is_json:
-                print_json(message["sync"])
-            elif message["result"] == "nothing":
-                click.echo("nothing to do")
-            sys.exit(0 if message["result"] in ("nothing", "succeeded") else 1)
+            _end(message["sync"], is_json)
     return True
 
 
-def finish(synced: Synced, is_json: bool) -> None:
-    """Say how it went, and end with 0 or 1."""
+def finish(synced: Synced, is_json: bool, stacks: Collection[str] | None = None) -> None:
+    """Say how it went. `stacks`: those that were asked for, None: all."""
     from gitopsd.control.loop import result_of
     from gitopsd.report import render_outcome
 
-    if is_json:
-        print_json(result_of(synced))
-    else:
+    if not is_json and synced.outcome.result != "nothing":
         click.echo(render_outcome(synced.outcome), nl=False)
-        for stack, why in synced.plan.blocked:
-            click.echo(f"blocked  stack {stack}: {' '.join(why.split())}", err=True)
-        for host, why in synced.plan.unknown:
-            click.echo(f"unknown  host {host}: {why}", err=True)
-    sys.exit(0 if synced.outcome.result in ("nothing", "succeeded") else 1)
+    _end(result_of(synced, stacks), is_json)
+
+
+def _end(done: dict[str, Any], is_json: bool) -> NoReturn:
+    """The last words, the same whoever did it, and the exit code."""
+    from gitopsd.plan import held_words
+
+    if is_json:
+        print_json(done)
+    else:
+        held = held_words(len(done["blocked"]), len(done["unknown"]))
+        if done["result"] == "nothing":
+            click.echo(f"nothing can be done now: {held}" if held else "nothing to do")
+        print_held(done["blocked"], done["unknown"])
+    sys.exit(done["exit"])
+
+
+def print_frozen(revision: Revision, error: str) -> None:
+    """That what was shown is not what Git says now, if so, and why."""
+    if error:
+        click.echo(
+            f"{error}\nThe fleet is held at what was applied last, {revision.short}: this is how it is against that.", err=True
+        )
+
+
+def print_held(blocked: Iterable[Sequence[str]], unknown: Iterable[Sequence[str]]) -> None:
+    """Stacks that are held back and hosts that are not known, with all that is said of them, on standard error."""
+    for stack, why in blocked:
+        click.echo(f"blocked  stack {stack}: " + why.replace("\n", "\n  "), err=True)
+    for host, why in unknown:
+        word = "stopped" if why.startswith("host-key-") else "unknown"
+        click.echo(f"{word}  host {host}: " + why.replace("\n", "\n  "), err=True)
 
 
 def watch(is_json: bool) -> Watch:

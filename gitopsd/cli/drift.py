@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gitopsd.cli.carryout import print_frozen, print_held
 from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
 
 
@@ -14,20 +15,30 @@ from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
 @as_json
 @of_repository
 def command(is_json: bool, **given: Any) -> None:
-    """Show what somebody changed on the hosts, by field. Ends with 0 when nothing did, else with 2."""
-    from gitopsd.control.revisions import find_revision
+    """Show what somebody changed on the hosts, by field.
+
+    Ends with 0 when nobody did, 2 when somebody did, 3 when a stack is held back or a host is unknown, with or without drift elsewhere, 1
+    after an error.
+    """
+    from gitopsd.control.revisions import find_good_revision
     from gitopsd.control.sync import look
     from gitopsd.control.wiring import Wiring
     from gitopsd.model.codec import to_json
+    from gitopsd.model.exits import CHANGES, DONE, HELD
     from gitopsd.report import drifted, render_drift
 
     with Wiring(settings_of(**given)) as work:
-        plan = look(work, find_revision(work), is_retry=False).plan
+        revision, error = find_good_revision(work)
+        plan = look(work, revision, is_retry=False).plan
     changes = drifted(plan)
     if is_json:
-        print_json({"version": 1, "drift": to_json(changes), "unknown": [list(pair) for pair in plan.unknown]})
+        blocked, unknown = ([list(pair) for pair in pairs] for pairs in (plan.blocked, plan.unknown))
+        print_json({"version": 1, "error": error or None, "drift": to_json(changes), "blocked": blocked, "unknown": unknown})
     else:
-        click.echo(render_drift(plan), nl=False)
-    for host, why in plan.unknown:
-        click.echo(f"unknown  host {host}: {why}", err=True)
-    sys.exit(2 if changes else 0)
+        is_partial = plan.blocked or plan.unknown
+        click.echo("No drift in what could be looked at.\n" if is_partial and not changes else render_drift(plan), nl=False)
+        print_frozen(revision, error)
+        print_held(plan.blocked, plan.unknown)
+    if error or plan.blocked or plan.unknown:
+        sys.exit(HELD)
+    sys.exit(CHANGES if changes else DONE)

@@ -54,6 +54,7 @@ def gitopsd() -> None:
 
 
 def run() -> None:
+    click.UsageError.exit_code = 1  # 2 says that there are changes, which a slip of the pen must not (docs/formats.md)
     try:
         gitopsd()
     except (GitopsdError, Errors) as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gitopsd.cli.options import as_json, of_repository, print_json, print_plan, settings_of
+
+if TYPE_CHECKING:
+    from gitopsd.control.wiring import Wiring
 
 
 @click.command(epilog="Example: gitopsd history --stack shop, then: gitopsd history 12")
@@ -24,6 +27,8 @@ def command(sync: int | None, stack: str | None, limit: int, is_json: bool, **gi
     from gitopsd.report import render_history, render_steps
 
     with Wiring(settings_of(**given)) as work:
+        if stack is not None:
+            _check_name(work, stack)
         found = [work.store.sync(sync)] if sync is not None else list(work.store.syncs(limit, stack))
     records = [record for record in found if record is not None]
     if sync is not None and not records:
@@ -35,3 +40,15 @@ def command(sync: int | None, stack: str | None, limit: int, is_json: bool, **gi
     else:
         print_plan(render_text(records[0].plan))
         click.echo("\n" + render_steps(records[0]), nl=False)
+
+
+def _check_name(work: Wiring, stack: str) -> None:
+    """A stack that was never synced is one of the fleet file, or a slip."""
+    from gitopsd.control.revisions import find_good_revision
+    from gitopsd.control.sync import no_such_stack
+
+    if stack in work.store.applied() or work.store.syncs(1, stack):
+        return
+    names = [entry.name for entry in work.renderer.render_fleet(find_good_revision(work)[0].tree).stacks]
+    if stack not in names:
+        raise no_such_stack(stack, names)

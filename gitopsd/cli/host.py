@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gitopsd.cli.carryout import print_frozen, print_held
 from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
 
 if TYPE_CHECKING:
@@ -23,14 +24,17 @@ def command() -> None:
 @as_json
 @of_repository
 def list_(is_json: bool, **given: Any) -> None:
-    """Ask each host how it is. Ends with 2 when one does not answer."""
+    """Ask each host how it is. Ends with 0, 3 when one is unknown, 1 after an error."""
+    from gitopsd.control.revisions import find_good_revision
     from gitopsd.control.wiring import Wiring
     from gitopsd.model.codec import to_json
+    from gitopsd.model.exits import DONE, HELD
     from gitopsd.observe import observe
     from gitopsd.report import table
 
     with Wiring(settings_of(**given)) as work:
-        reach = _reach(work)
+        revision, error = find_good_revision(work)
+        reach = work.reach(work.renderer.render_fleet(revision.tree))
         observed = observe(
             reach.sources(), reach.fleet.name, new={host.name for host in reach.hosts} - set(work.store.host_numbers())
         )
@@ -38,6 +42,7 @@ def list_(is_json: bool, **given: Any) -> None:
         print_json(
             {
                 "version": 1,
+                "error": error or None,
                 "hosts": [{"host": h.host, "error": h.error, "etag": h.etag, **to_json(h.facts)} for h in observed.hosts],
             }
         )
@@ -49,12 +54,14 @@ def list_(is_json: bool, **given: Any) -> None:
                 host.facts.engine_version or "-",
                 host.facts.block or "-",
                 host.facts.os or "-",
-                host.error or "",
+                (host.error or "").partition("\n")[0],
             )
             for host in observed.hosts
         ]
         click.echo(table(("HOST", "STATE", "ENGINE", "ADDRESSES", "SYSTEM", "MESSAGE"), rows), nl=False)
-    sys.exit(2 if any(host.error is not None for host in observed.hosts) else 0)
+        print_frozen(revision, error)
+        print_held((), [(host.host, host.error) for host in observed.hosts if host.error is not None and "\n" in host.error])
+    sys.exit(HELD if error or any(host.error is not None for host in observed.hosts) else DONE)
 
 
 @command.command(epilog="Example: gitopsd host facts web-1")

@@ -60,7 +60,7 @@ def print_plan(text: str) -> None:
             click.secho(line, fg=colours[sign])
         elif line.startswith("stack "):
             click.secho(line, bold=True)
-        elif line.startswith(("blocked", "unknown", "refused")):
+        elif line.startswith(("blocked", "unknown", "stopped", "refused")):
             click.secho(line, fg="red")
         else:
             click.echo(line)

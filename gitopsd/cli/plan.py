@@ -11,7 +11,7 @@ import click
 from gitopsd.cli.options import as_json, of_repository, print_json, print_plan, settings_of
 
 
-@click.command(epilog="Example: gitopsd plan --revision my-branch, or: gitopsd plan -o today.plan && gitopsd apply today.plan")
+@click.command(epilog="Example: gitopsd plan --revision my-branch, or: gitopsd plan -o today.plan; gitopsd apply today.plan")
 @click.option("--revision", metavar="BRANCH|COMMIT|-", help="Instead of --ref; - is the folder as it is now, committed or not.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Also save the plan, for: gitopsd apply FILE."
@@ -21,13 +21,15 @@ from gitopsd.cli.options import as_json, of_repository, print_json, print_plan, 
 def command(revision: str | None, output: Path | None, is_json: bool, **given: Any) -> None:
     """Show what a sync would do, and change nothing on any host.
 
-    Ends with 0 when there is nothing to do, 2 when there are changes, 3 when some of them lose data, 1 after an error.
+    Ends with 0 when there is nothing to do, 2 when there are changes, 3 when a stack is held back, a host is unknown or the plan is
+    refused, with or without changes, 1 after an error.
     """
     import json
 
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.sync import look
     from gitopsd.control.wiring import Wiring
+    from gitopsd.model.exits import exit_of_plan
     from gitopsd.plan import render_text, to_document
 
     with Wiring(settings_of(**given)) as work:
@@ -40,6 +42,4 @@ def command(revision: str | None, output: Path | None, is_json: bool, **given: A
         print_plan(render_text(plan))
         if output and not plan.is_empty:
             click.echo(f"\ngitopsd apply {output}")
-    if plan.effect == "data_loss":
-        sys.exit(3)
-    sys.exit(0 if plan.is_empty else 2)
+    sys.exit(exit_of_plan(plan))

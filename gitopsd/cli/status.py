@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gitopsd.cli.carryout import print_frozen, print_held
 from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
 
 
@@ -16,19 +17,24 @@ from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
 def command(is_json: bool, **given: Any) -> None:
     """Show each stack with two facts: is it what Git says (Synced), and is it well (Healthy). Then services, then hosts.
 
-    Ends with 0 when all is Synced and Healthy, else with 2.
+    Ends with 0 when all is Synced and Healthy, 2 when something is not, 3 when a stack is held back or a host is unknown, 1 after an
+    error.
     """
-    from gitopsd.control.revisions import find_revision
+    from gitopsd.control.revisions import find_good_revision
     from gitopsd.control.sync import look, status_of
     from gitopsd.control.wiring import Wiring
     from gitopsd.model.codec import to_json
+    from gitopsd.model.exits import HELD, exit_of_status
     from gitopsd.report import render_status
 
     with Wiring(settings_of(**given)) as work:
-        status = status_of(work, look(work, find_revision(work), is_retry=False))
+        revision, error = find_good_revision(work)
+        view = look(work, revision, is_retry=False)
+        status = status_of(work, view)
     if is_json:
-        print_json({"version": 1, **to_json(status)})
+        print_json({"version": 1, "error": error or None, **to_json(status)})
     else:
         click.echo(render_status(status), nl=False)
-    is_well = all(stack.sync == "Synced" and stack.health == "Healthy" for stack in status.stacks)
-    sys.exit(0 if is_well and all(host.state != "Unknown" for host in status.hosts) else 2)
+        print_frozen(revision, error)
+        print_held(view.plan.blocked, view.plan.unknown)
+    sys.exit(HELD if error else exit_of_status(status, view.plan))

@@ -20,6 +20,9 @@ def command(stacks: tuple[str, ...], allow: tuple[str, ...], lock_wait: float, i
     """Fetch, plan and apply, drift included, whatever the fleet file says about who may start it.
 
     What failed at this commit before is tried again. When `gitopsd serve` runs, it does the work and this command shows it.
+
+    Ends with 0 when all is as Git says, 3 when a stack is held back or a host is unknown, though the rest was done, 1 when
+    something failed.
     """
     from gitopsd.control.lock import writer
     from gitopsd.control.revisions import find_revision
@@ -31,4 +34,4 @@ def command(stacks: tuple[str, ...], allow: tuple[str, ...], lock_wait: float, i
         return
     with writer(settings, lock_wait), Wiring(settings) as work:
         view = look(work, find_revision(work), bring=True)
-        finish(sync(work, view, stacks or None, allow, watch(is_json)), is_json)
+        finish(sync(work, view, stacks or None, allow, watch(is_json)), is_json, stacks or None)

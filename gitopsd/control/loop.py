@@ -21,6 +21,7 @@ from gitopsd.apply import Timing, Watch
 from gitopsd.apply.run import DEFAULT_TIMING
 from gitopsd.control.choose import by_stack, choose, is_drift
 from gitopsd.control.guard import LoopGuard
+from gitopsd.control.revisions import find_revision
 from gitopsd.control.saved import check_saved
 from gitopsd.control.serving import Asked, Requests
 from gitopsd.control.sync import Synced, View, look, sync
@@ -28,6 +29,7 @@ from gitopsd.control.wiring import Wiring
 from gitopsd.model.codec import to_json
 from gitopsd.model.desired import Pins
 from gitopsd.model.errors import Errors, GitopsdError
+from gitopsd.model.exits import blocked_of, exit_of_sync
 from gitopsd.model.fleet import Fleet
 from gitopsd.model.outcome import StepOutcome
 from gitopsd.model.plan import Plan, Step
@@ -247,15 +249,12 @@ class Serve:
                 view = check_saved(self._look(revision, is_retry=True), saved)
                 synced = self._carry_out(view, None, asked.request.get("allow") or (), asked.say)
             else:
-                revision = self._revision()
-                if revision is None:
-                    raise GitopsdError(
-                        "no-revision", "there is no revision that can be read", hint="see the log of gitopsd serve"
-                    )
+                # what cannot be read is told to whoever asked, as without a serve; the loop goes on with what it could read last
+                revision = find_revision(self._work)
                 view = self._look(revision, is_retry=True)
                 synced = self._carry_out(view, asked.request.get("stacks"), asked.request.get("allow") or (), asked.say)
             self._quiet = None
-            asked.end({"result": synced.outcome.result, "sync": result_of(synced)})
+            asked.end({"result": synced.outcome.result, "sync": result_of(synced, asked.request.get("stacks"))})
         except (GitopsdError, Errors) as error:
             asked.end({"error": str(error)})
         except Exception:  # noqa: BLE001  whoever asked must hear of it, and the loop goes on
@@ -271,12 +270,17 @@ class Serve:
         getattr(self._log, level)(first, lines=rest)
 
 
-def result_of(synced: Synced) -> dict[str, Any]:
-    """An outcome for `--json`."""
+def result_of(synced: Synced, stacks: Collection[str] | None = None) -> dict[str, Any]:
+    """An outcome for `--json`, with what was held back of the `stacks` that were asked for (None: all)."""
+    blocked = blocked_of(synced.view.plan, stacks)
+    unknown = [(host.host, host.error) for host in synced.view.observed.hosts if host.error is not None]
     return {
         "plan": synced.plan.id,
         "result": synced.outcome.result,
         "seconds": round(synced.outcome.seconds, 3),
+        "exit": exit_of_sync(synced.outcome.result, blocked, unknown),
+        "blocked": [list(pair) for pair in blocked],
+        "unknown": [list(pair) for pair in unknown],
         "steps": to_json(synced.outcome.steps),
         "status": to_json(synced.status),
     }

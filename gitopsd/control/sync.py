@@ -93,6 +93,7 @@ def sync(
     built: Callable[[BuildWant, str], None] = lambda want, line: None,
 ) -> Synced:
     """Carry out a view's plan, or the part of it that is about `stacks`. `allow`: codes of guards that a person lifts."""
+    _check_names(view, stacks or ())
     refused = [f"{code}: {sentence}" for code, sentence in view.plan.refused if code not in allow]
     if refused:
         codes = " ".join(f"--allow {code}" for code, _ in view.plan.refused)
@@ -120,6 +121,18 @@ def sync(
     left = plan(desired, observed, now(), chosen.revision, view.pins.builds, view.plan.blocked, store.previous())
     after = replace(view, observed=observed, desired=desired, plan=left)
     return Synced(after, chosen, outcome, status_of(work, after))
+
+
+def _check_names(view: View, stacks: Collection[str]) -> None:
+    known = {entry.name for entry in view.rendered.fleet.stacks} | {change.stack for change in view.plan.changes}
+    for stack in stacks:
+        if stack not in known | dict(view.plan.blocked).keys():
+            raise no_such_stack(stack, known)
+
+
+def no_such_stack(stack: str, known: Collection[str]) -> GitopsdError:
+    hint = f"there are {', '.join(sorted(known))}" if known else None
+    return GitopsdError("no-such-stack", f"the fleet file lists no stack {stack}", hint=hint)
 
 
 def status_of(work: Wiring, view: View) -> Status:
@@ -150,4 +163,4 @@ def _with_error(host: HostObserved, error: GitopsdError | None) -> HostObserved:
     """Why bootstrap failed says more than that nobody answers; a host whose engine answers can still be used."""
     if error is None or (host.error is None and host.etag):
         return host
-    return replace(host, error=f"{error.code}: {error.message}" + (f" ({error.hint})" if error.hint else ""))
+    return replace(host, error=f"{error.code}: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))

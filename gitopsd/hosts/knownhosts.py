@@ -150,7 +150,8 @@ def check(shown: HostKey, trust: Trust, host: str, address: str, port: int) -> N
     add = f"compare on the host with: {compare}, then add to the host in the fleet file: host_key: {shown}"
     revoked = next((key for key in trust.revoked if key.blob == shown.blob), None)
     if revoked is not None:
-        raise GitopsdError("host-key-revoked", f"{shows}, which {revoked.source} revokes", where)
+        hint = f"nothing was sent. Compare on the host's own console with: {compare}, and give the host another key"
+        raise GitopsdError("host-key-revoked", f"{shows}, which {revoked.source} revokes", where, hint)
     if any(key.blob == shown.blob for key in trust.accepted):
         return
     if trust.accepted:

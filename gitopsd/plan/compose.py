@@ -2,7 +2,9 @@
 
 In: what is desired and observed, what was applied last, the time.  Out: a Plan: data, to be shown, stored and applied.
 
-Rule: a stack that is held or blocked, or a host that did not answer, has no change and no step, only a line that says so.
+Rule 1: a stack that is held, or a host that did not answer, has no change and no step, only a line that says so.
+Rule 2: a stack that is blocked loses nothing that is there. What was applied last may be healed, but what that does not name stays.
+Rule 3: a stack that left Git stays while one that is new there is blocked: it may be the same under a new name.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from gitopsd.model.observed import Observed
 from gitopsd.model.plan import Plan
 from gitopsd.model.revision import RevisionName
 from gitopsd.plan.diff import Before, HostWork, diff_host
-from gitopsd.plan.guard import DEFAULT_LIMITS, Limits, blocked_stacks, foreign_users, refusals
+from gitopsd.plan.guard import DEFAULT_LIMITS, Limits, blocked_stacks, foreign_users, refusals, renamed_perhaps
 from gitopsd.plan.order import order
 
 
@@ -45,9 +47,11 @@ def plan(
     )
     reasons = {item.name: "\n".join(item.errors) for item in desired.blocked} | dict(blocked)
     held = {stack: reasons.get(stack, "held") for stack in desired.held}
+    kept = frozenset(reasons)
     while True:  # what one stack cannot give up, another may not get
-        works = _works(desired, observed, held, jobs, previous)
-        found = blocked_stacks(desired, observed, builds, held)
+        works = _works(desired, observed, held, kept, jobs, previous)
+        found = blocked_stacks(desired, observed, builds, held.keys() | kept)
+        found |= renamed_perhaps(desired, observed, held.keys() | kept)
         for work in works:
             found |= foreign_users(work, observed.host(work.host))
         if found.keys() <= held.keys():
@@ -95,13 +99,18 @@ def id_of(plan: Plan) -> str:
 
 
 def _works(
-    desired: Desired, observed: Observed, held: Collection[str], jobs: frozenset[tuple[str, str]], previous: Desired | None
+    desired: Desired,
+    observed: Observed,
+    held: Collection[str],
+    kept: frozenset[str],
+    jobs: frozenset[tuple[str, str]],
+    previous: Desired | None,
 ) -> tuple[HostWork, ...]:
     there = {item.stack for host in observed.hosts for item in (*host.containers, *host.networks, *host.volumes) if item.stack}
     stacks = tuple(sorted((there | set(desired.stacks)) - set(held)))
     wanted = frozenset((container.stack, container.service) for host in desired.hosts for container in host.containers)
     return tuple(
-        diff_host(desired.host(host.host), host, stacks, jobs, Before.of(previous, host.host), wanted)
+        diff_host(desired.host(host.host), host, stacks, jobs, Before.of(previous, host.host), wanted, kept)
         for host in observed.hosts
         if host.is_reachable
     )

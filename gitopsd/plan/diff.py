@@ -7,6 +7,8 @@ Rule 2: fields decide, not hashes. The hash only tells the cause: when it is the
 by hand; when it is another, Git (or an image) changed. For what changes in place the Desired that was applied last tells.
 Rule 3: a container under `<name>.next` or `<name>.old` is a replacement under way, of a sync that ended in between. It is used
 when it is what is wanted, and removed otherwise.
+Rule 4: of a stack in `kept` nothing is removed: an error holds it where it is, so what is there and not desired may be what people use.
+Only what a sync that did not end left over goes, if nobody can feel it.
 
 Not here: whether we may (guard.py), in which order (order.py).
 """
@@ -87,13 +89,34 @@ def diff_host(
     jobs: frozenset[tuple[str, str]],
     before: Before,
     elsewhere: frozenset[tuple[str, str]],
+    kept: frozenset[str] = frozenset(),
 ) -> HostWork:
-    """The work on one host for `stacks`; `jobs`: services others wait for to complete; `elsewhere`: those wanted anywhere."""
-    networks = _networks(desired, observed, stacks)
+    """The work on one host for `stacks`; `jobs`: services others wait for to complete; `elsewhere`: those wanted anywhere;
+    `kept`: stacks of which nothing is removed."""
+    networks = tuple(
+        work for work in _networks(desired, observed, stacks) if work.change.action != "remove" or work.change.stack not in kept
+    )
     replaced = {(work.change.stack, work.change.name) for work in networks if work.change.action == "replace"}
-    volumes = _volumes(desired, observed, stacks)
+    volumes = tuple(work for work in _volumes(desired, observed, stacks) if work.desired or work.change.stack not in kept)
     containers = _containers(desired, observed, stacks, jobs, before, elsewhere, replaced)
+    # with what must not go, all that would happen under its name: a container beside it might want its port
+    left = {work.main.key for work in containers if work.main and work.change.stack in kept and _takes_away(work, observed)}
+    containers = tuple(work for work in containers if _key(work) not in left)
     return HostWork(desired.host, containers, networks, volumes)
+
+
+def _key(work: ContainerWork) -> Key:
+    return (work.change.stack, work.change.service or "", work.change.replica)
+
+
+def _takes_away(work: ContainerWork, observed: HostObserved) -> bool:
+    """Whether a removal may be felt: of all but what a sync left that does not run, or that another runs in place of."""
+    if work.how != "remove" or work.main is None:
+        return False
+    if work.change.cause == "leftover" and work.main.state != "running":
+        return False
+    beside = [item for item in observed.containers if item.key == work.main.key and item.id != work.main.id]
+    return work.change.cause != "leftover" or not any(item.state == "running" and item.replaces is None for item in beside)
 
 
 def _networks(desired: HostDesired, observed: HostObserved, stacks: tuple[str, ...]) -> tuple[NetworkWork, ...]:

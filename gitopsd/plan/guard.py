@@ -60,6 +60,16 @@ def blocked_stacks(desired: Desired, observed: Observed, builds: tuple[BuildWant
     return found
 
 
+def renamed_perhaps(desired: Desired, observed: Observed, held: Collection[str]) -> dict[str, str]:
+    """Stacks that left Git while a stack that nobody has seen yet cannot be applied."""
+    there = {item.stack for host in observed.hosts for item in (*host.containers, *host.networks) if item.stack}
+    waiting = sorted(set(held) & set(desired.stacks) - there)
+    if not waiting:
+        return {}
+    why = f"removed from Git, but {waiting[0]}, which is new there, cannot be applied and may be this stack under another name"
+    return dict.fromkeys(there - set(desired.stacks), f"{why}; it goes when {waiting[0]} is applied, or gone from Git")
+
+
 def _clash(
     wanted: DesiredContainer, host: HostObserved, others: tuple[DesiredContainer, ...], held: Collection[str]
 ) -> str | None:
@@ -76,8 +86,9 @@ def _clash(
                 and _meet(port, asked[port.protocol, port.published])
             ):
                 return f"port {port.published}/{port.protocol} is asked for by {name} and {other.spec.name}"
+    goes_on = {other.key for other in others if other.stack == wanted.stack}
     for container in host.containers:
-        stays = container.stack is None or (container.stack in held and container.stack != wanted.stack)
+        stays = container.stack is None or (container.stack in held and container.key not in goes_on)
         if stays and container.state == "running":
             for port in container.spec.ports:
                 if (port.protocol, port.published) in asked and _meet(port, asked[port.protocol, port.published]):
@@ -96,12 +107,14 @@ def _owner(stack: str | None) -> str:
 
 
 def foreign_users(work: HostWork, observed: HostObserved) -> dict[str, str]:
-    """Stacks whose network would have to go while containers that are not theirs use it."""
+    """Stacks whose network would have to go while containers use it that are not theirs, or stay as they are."""
     found: dict[str, str] = {}
+    touched = {item.id for each in work.containers for item in (each.main, each.next) if item}
     for network in work.networks:
         if network.change.action not in ("replace", "remove"):
             continue
-        users = [item for item in observed.containers if _uses(item, network.change.name) and item.stack != network.change.stack]
+        using = [item for item in observed.containers if _uses(item, network.change.name)]
+        users = [item for item in using if item.stack != network.change.stack or item.id not in touched]
         if users:
             names = ", ".join(item.spec.name for item in users)
             found[network.change.stack] = f"host {work.host}: network {network.change.name} cannot go while {names} uses it"

@@ -25,7 +25,7 @@ def render_text(plan: Plan) -> str:
     blocks = [_head(plan)]
     for stack in sorted({change.stack for change in plan.changes}):
         changes = tuple(change for change in plan.changes if change.stack == stack)
-        if any(change.action != "retain" for change in changes) or not plan.steps:
+        if any(change.action != "retain" for change in changes):
             blocks.append(_stack(stack, changes, plan))
     blocks.append("\n".join(_remarks(plan)))
     blocks.append(_foot(plan))
@@ -124,7 +124,10 @@ def _shown(value: str | None) -> str:
 
 def _remarks(plan: Plan) -> list[str]:
     lines = [f"blocked   stack {stack}: {_first_line(why)}" for stack, why in plan.blocked]
-    lines += [f"unknown   host {host}: {_first_line(why)}" for host, why in plan.unknown]
+    for host, why in plan.unknown:
+        first, *hints = why.splitlines()
+        lines.append(f"{'stopped' if why.startswith('host-key-') else 'unknown'}   host {host}: {first}")
+        lines += [f"          {hint}" for hint in hints]
     lines += [f"refused   {code}: {sentence}" for code, sentence in plan.refused]
     return lines + [f"note      {note}" for note in plan.notes]
 
@@ -133,11 +136,25 @@ def _first_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
+def held_words(stacks: int, hosts: int) -> str:
+    """What stands in the way of all being as Git says: `1 stack is blocked, 2 hosts are unknown`; empty: nothing does."""
+    found = [(stacks, "stack", "blocked"), (hosts, "host", "unknown")]
+    return ", ".join(f"{_counted(count, noun)} {'is' if count == 1 else 'are'} {how}" for count, noun, how in found if count)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _foot(plan: Plan) -> str:
+    held = held_words(len(plan.blocked), len(plan.unknown))
     if plan.is_empty:
         kept = sum(change.action == "retain" for change in plan.changes)
-        volumes = f" {kept} volumes are kept that Git no longer names." if kept and plan.changes else ""
-        return f"Nothing to do: {plan.unchanged} objects are as they should be.{volumes}"
+        volumes = f" {_counted(kept, 'volume')} that Git no longer names: kept." if kept else ""
+        rest = f"{_counted(plan.unchanged, 'object')} {'is as it' if plan.unchanged == 1 else 'are as they'} should be.{volumes}"
+        return f"Nothing can be done now: {held}; {rest}" if held else f"Nothing to do: {rest}"
     lost = sum(change.effect == "data_loss" for change in plan.changes)
     built = f"  Build {len({build.key for build in plan.builds})}." if plan.builds else ""
-    return f"{summary(plan)}; {plan.unchanged} as they should be, {lost} data loss.{built}"
+    return f"{summary(plan)}; {plan.unchanged} as they should be, {lost} data loss.{built}" + (
+        f"  Held back: {held}." if held else ""
+    )

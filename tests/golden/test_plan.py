@@ -129,9 +129,11 @@ def left_over() -> Plan:
 
 
 def held_back() -> Plan:
+    a, b = shop().hosts
+    there = a_desired(a_host("a", *a.containers, *a.volumes, a_container("wiki")), b)
     observed = Observed(
         (
-            *converged(shop()).observed().hosts[:1],
+            *converged(there).observed().hosts[:1],
             HostObserved("b", error="no answer within 20 s"),
         )
     )

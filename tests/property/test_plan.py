@@ -185,6 +185,26 @@ def test_a_held_stack_is_left_as_it_is(first: Desired, second: Desired) -> None:
 
 
 @FLEETS
+@given(desired_states(), desired_states())
+def test_a_blocked_stack_loses_nothing_whatever_was_applied_last(first: Desired, last: Desired) -> None:
+    world = a_world()
+    settle(first, world)
+    found = plan(
+        replace(last, stacks=tuple(sorted({*first.stacks, *last.stacks}))),
+        world.observed(),
+        NOW,
+        blocked=(("shop", "its file is broken"),),
+        previous=last,
+        limits=NO_LIMITS,
+    )
+    assert not [change for change in found.changes if change.stack == "shop" and change.action in ("remove", "retain")]
+    there = {(name, item.key) for name, host in world.hosts.items() for item in host.containers.values() if item.stack == "shop"}
+    world.run(found)
+    left = {(name, item.key) for name, host in world.hosts.items() for item in host.containers.values() if item.stack == "shop"}
+    assert there <= left
+
+
+@FLEETS
 @given(desired_states(), desired_states(), st.randoms(use_true_random=False))
 def test_start_first_never_leaves_a_service_without_an_answer(first: Desired, second: Desired, chance: random.Random) -> None:
     world = a_world()

@@ -86,17 +86,18 @@ def test_render_fills_everything_in(fleet: Path) -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "error: no-such-stack")
 
 
-def test_plan_names_the_host_that_does_not_answer_and_has_nothing_to_do(fleet: Path) -> None:
+def test_plan_names_what_it_does_not_know_and_does_not_end_as_if_all_were_well(fleet: Path) -> None:
     done = run(fleet, "plan")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
+    assert "Nothing can be done now: 1 stack is blocked, 1 host is unknown; 0 objects are as they should be." in done.stdout
     assert "unknown   host a: " in done.stdout
     assert "blocked   stack shop" in done.stdout
     assert json.loads(run(fleet, "plan", "--json").stdout)["version"] == 1
 
 
-def test_status_ends_with_2_while_something_is_not_well(fleet: Path) -> None:
+def test_status_ends_with_3_while_a_host_is_unknown(fleet: Path) -> None:
     done = run(fleet, "status")
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert "Unknown" in done.stdout
     assert json.loads(run(fleet, "status", "--json").stdout)["hosts"][0]["state"] == "Unknown"
 
@@ -109,7 +110,7 @@ def test_history_of_nothing(fleet: Path) -> None:
 
 def test_drift_of_nothing(fleet: Path) -> None:
     done = run(fleet, "drift")
-    assert (done.returncode, done.stdout) == (0, "No drift.\n")
+    assert (done.returncode, done.stdout) == (3, "No drift in what could be looked at.\n")
     assert "unknown  host a" in done.stderr
 
 
@@ -125,6 +126,27 @@ def test_validate_looks_into_dockerfiles_and_at_ports(fleet: Path) -> None:
     done = run(fleet, "validate", "--json")
     assert done.returncode == 1
     assert ["port-taken" in error for error in json.loads(done.stdout)["errors"]] == [True]
+
+
+def test_sync_and_apply_end_with_3_while_a_host_is_unknown(fleet: Path) -> None:
+    for words in (("sync",), ("apply", "--yes")):
+        done = run(fleet, *words)
+        assert done.returncode == 3, done.stderr
+        assert done.stdout.endswith("nothing can be done now: 1 stack is blocked, 1 host is unknown\n")
+        assert "unknown  host a: " in done.stderr
+    said = json.loads(run(fleet, "sync", "--json").stdout)
+    assert (said["exit"], said["unknown"][0][0], said["blocked"][0][0]) == (3, "a", "shop")
+
+
+def test_an_option_that_does_not_exist_is_an_error_and_not_changes(fleet: Path) -> None:
+    assert run(fleet, "plan", "--nosuch").returncode == 1
+
+
+def test_a_stack_that_does_not_exist_is_an_error_everywhere(fleet: Path) -> None:
+    for words in (("sync", "--stack"), ("history", "--stack"), ("render",)):
+        done = run(fleet, *words, "nosuch")
+        assert (done.returncode, done.stderr.splitlines()[0]) == (1, "error: no-such-stack"), words
+    assert run(fleet, "history", "--stack", "shop").stdout == "No sync yet.\n"
 
 
 def test_a_saved_plan_that_is_none_is_an_error(fleet: Path) -> None:
@@ -147,5 +169,5 @@ def test_schemas_are_printed_as_they_are_in_the_repository(fleet: Path) -> None:
 
 def test_hosts_are_listed(fleet: Path) -> None:
     done = run(fleet, "host", "list")
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert "Unknown" in done.stdout

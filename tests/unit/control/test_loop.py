@@ -184,6 +184,19 @@ def test_a_saved_plan_is_applied_by_the_serve_that_runs_unless_it_is_stale(runni
     assert "plan-stale" in list(again)[-1]["error"]
 
 
+def test_who_asks_for_a_sync_hears_of_what_cannot_be_read_and_of_what_is_held(running: Running) -> None:
+    world, path = running.work.world, running.work.settings.socket
+    running.wait_settled()
+    world.upstream.commit({"stacks/shop.yaml": "services: ["}, "slip")
+    last = list(ask(path, {"do": "sync"}) or ())[-1]
+    assert (last["result"], last["sync"]["exit"], last["sync"]["blocked"][0][0]) == ("nothing", 3, "shop")
+    world.upstream.commit({"gitopsd.yaml": None}, "no fleet")
+    assert list(ask(path, {"do": "sync"}) or ())[-1]["error"].startswith("error: no-such-file\n")
+    world.upstream.commit({"gitopsd.yaml": FLEET, "stacks/shop.yaml": SHOP}, "mended")
+    assert list(ask(path, {"do": "sync"}) or ())[-1]["sync"]["exit"] == 0
+    assert "no-such-stack" in list(ask(path, {"do": "sync", "stacks": ["shpo"]}) or ())[-1]["error"]
+
+
 def test_a_failed_revision_is_not_tried_again_by_itself(running: Running) -> None:
     from tests.fakes.fakeengine import Behaviour
 

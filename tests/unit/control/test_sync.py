@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gitopsd.control.sync import Synced, look, sync
+from gitopsd.control.loop import result_of
+from gitopsd.control.revisions import find_good_revision
+from gitopsd.control.sync import Synced, look, status_of, sync
 from gitopsd.model.errors import Errors, GitopsdError
 from tests.fakes.fakeengine import Behaviour, Container
 from tests.fakes.fakework import FAST, FILES, FLEET, SHOP, FakeWork, World, a_work
@@ -114,6 +116,59 @@ def test_a_broken_stack_file_holds_that_stack_alone_and_its_drift_is_still_heale
     assert engine.find("blog-web-1").create["Env"] == ["A=b"]
     applied = work.store.applied()
     assert (applied["shop"].revision.subject, applied["blog"].revision.subject) == ("change", "slip")
+
+
+ONE_HOST = FLEET.replace("  b: {address: 10.0.0.2}\n", "")
+
+
+@pytest.mark.parametrize(
+    "file", ["services: [", "services: {web: {image: x, foo: bar}}\n", None], ids=["no-yaml", "wrong-key", "deleted"]
+)
+def test_a_host_that_comes_back_with_a_broken_stack_file_loses_nothing(work: FakeWork, file: str | None) -> None:
+    run(work)
+    work.world.upstream.commit({"gitopsd.yaml": ONE_HOST}, "without b")
+    run(work)
+    work.world.upstream.commit({"gitopsd.yaml": FLEET, "stacks/shop.yaml": file}, "b again, and a slip")
+    work.forget_silence()
+    synced = run(work)
+    assert (synced.outcome.result, synced.plan.changes) == ("nothing", ())
+    assert "shop" in dict(synced.plan.blocked)
+    assert result_of(synced)["exit"] == 3
+    assert work.world.names("b") == {"shop-web-1": "running", "shop-store-1": "running"}
+    work.world.upstream.commit({"stacks/shop.yaml": SHOP}, "mended")
+    assert run(work).view.plan.is_empty
+
+
+def test_a_stack_under_a_new_name_whose_file_is_broken_leaves_the_old_one_running(work: FakeWork) -> None:
+    run(work)
+    renamed = FLEET.replace("shop: {file: stacks/shop.yaml}", "market: {file: stacks/market.yaml}")
+    work.world.upstream.commit({"gitopsd.yaml": renamed, "stacks/market.yaml": "services: [", "stacks/shop.yaml": None}, "rename")
+    synced = run(work)
+    assert (synced.outcome.result, set(dict(synced.plan.blocked))) == ("nothing", {"market", "shop"})
+    assert work.world.names("a") == {"shop-web-1": "running", "shop-store-1": "running"}
+
+
+def test_a_stack_that_nobody_knows_is_an_error(work: FakeWork) -> None:
+    with pytest.raises(GitopsdError) as caught:
+        run(work, stacks=("shpo",))
+    assert (caught.value.code, caught.value.hint) == ("no-such-stack", "there are shop")
+    assert run(work, stacks=("shop",)).outcome.result == "succeeded"
+
+
+def test_who_only_looks_sees_what_was_applied_last_while_the_fleet_file_is_broken(work: FakeWork) -> None:
+    work.world.upstream.git("mv", "gitopsd.yaml", "g")
+    work.world.upstream.commit({}, "away")
+    with pytest.raises(Errors):  # nothing was applied yet, so there is nothing else to show
+        find_good_revision(work)
+    work.world.upstream.git("mv", "g", "gitopsd.yaml")
+    good = work.world.upstream.commit({}, "back")
+    run(work)
+    assert find_good_revision(work)[1] == ""
+    work.world.upstream.commit({"gitopsd.yaml": None}, "away again")
+    revision, error = find_good_revision(work)
+    assert (revision.commit, revision.short) == (good, f"main@{good[:7]}")
+    assert error.startswith("error: no-such-file")
+    assert status_of(work, look(work, revision)).stacks[0].sync == "Synced"
 
 
 def test_a_broken_fleet_file_is_an_error_and_changes_nothing(work: FakeWork) -> None:

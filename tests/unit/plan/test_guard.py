@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gitopsd.model.errors import GitopsdError
-from gitopsd.model.observed import Observed, ObservedContainer, ObservedNetwork
+from gitopsd.model.observed import Observed, ObservedContainer, ObservedNetwork, ObservedVolume
 from gitopsd.model.stack import Attachment, Dependency, Port
 from gitopsd.plan import Limits, plan
 from tests.fakes.values import (
@@ -17,6 +18,7 @@ from tests.fakes.values import (
     a_host,
     a_network,
     a_stranger,
+    a_volume,
     an_image,
     an_observed_host,
     nothing_on,
@@ -99,3 +101,72 @@ def test_services_that_wait_for_each_other_are_an_error() -> None:
     two = a_container(service="two", depends_on=(Dependency("one"),))
     with pytest.raises(GitopsdError, match="wait for each other"):
         plan(a_desired(a_host("a", one, two)), nothing_on("a"), NOW)
+
+
+BROKEN = (("shop", "stacks/shop.yaml:9  foo: unknown key"),)
+
+
+def two_hosts(*stacks: str) -> Observed:
+    """Both run a web and a store of each stack in a network, with a volume."""
+    hosts = []
+    for host in ("a", "b"):
+        found = [a_container(stack, service) for stack in stacks for service in ("store", "web")]
+        networks = tuple(ObservedNetwork(f"n-{stack}", 1, a_network(stack).spec, stack) for stack in stacks)
+        volumes = tuple(ObservedVolume(1, a_volume(stack).spec, stack) for stack in stacks)
+        hosts.append(an_observed_host(host, *map(observed_from, found), networks=networks, volumes=volumes))
+    return Observed(tuple(hosts))
+
+
+def test_a_blocked_stack_loses_nothing_on_a_host_that_its_last_revision_did_not_know() -> None:
+    before = a_desired(a_host("a", a_container(), a_container(service="store"), a_volume()), a_host("b"))
+    made = plan(before, two_hosts("shop"), NOW, blocked=BROKEN, previous=before)
+    assert (made.changes, made.steps) == ((), ())
+    assert made.blocked == BROKEN
+
+
+def test_a_blocked_stack_is_still_healed_to_its_last_revision() -> None:
+    before = a_desired(a_host("a", a_container(), a_container(service="store")))
+    stopped = observed_from(a_container(), state="exited")
+    extra = observed_from(a_container(service="extra"))
+    network = ObservedNetwork("n", 1, a_network().spec, "shop", a_network().config)
+    made = plan(
+        before, Observed((an_observed_host("a", stopped, extra, networks=(network,)),)), NOW, blocked=BROKEN, previous=before
+    )
+    assert sorted((change.name, change.action) for change in made.changes) == [
+        ("shop-store-1", "create"),
+        ("shop-web-1", "in_place"),
+    ]
+
+
+def test_a_stack_that_is_held_and_was_never_applied_is_known_by_its_label() -> None:
+    made = plan(a_desired(a_host("a"), a_host("b"), stacks=("shop",), held=("shop",)), two_hosts("shop"), NOW, blocked=BROKEN)
+    assert (made.changes, made.blocked) == ((), BROKEN)
+
+
+def test_a_stack_that_left_git_stays_while_one_that_is_new_there_is_blocked() -> None:
+    blocked = (("market", "stacks/shop.yaml:9  foo: unknown key"),)
+    desired = a_desired(a_host("a"), a_host("b"), stacks=("market",), held=("market",))
+    made = plan(desired, two_hosts("shop"), NOW, blocked=blocked)
+    assert made.changes == ()
+    assert "removed from Git, but market, which is new there" in dict(made.blocked)["shop"]
+    known = plan(desired, two_hosts("market", "shop"), NOW, blocked=blocked)
+    assert {change.stack for change in known.changes} == {"shop"}, "market was there before, so shop is not market"
+
+
+def test_what_a_blocked_stack_keeps_nobody_else_gets() -> None:
+    port = (Port(80, 8080),)
+    before = a_desired(a_host("a", a_container("blog", ports=port), a_container()), stacks=("blog", "shop"))
+    extra = observed_from(a_container(service="extra", ports=port))
+    made = plan(before, Observed((an_observed_host("a", observed_from(a_container()), extra),)), NOW, blocked=BROKEN)
+    assert "port 8080/tcp is taken by container shop-extra-1 of stack shop" in dict(made.blocked)["blog"]
+
+
+@pytest.mark.parametrize(("state", "goes"), [("running", True), ("exited", False)])
+def test_what_a_sync_left_beside_a_container_of_a_blocked_stack_goes_only_while_that_runs(state: Any, goes: bool) -> None:
+    before = a_desired(a_host("a", a_container()))
+    spec = a_container().spec
+    left = observed_from(a_container(), spec=replace(spec, name="shop-web-1.old"), id="old")
+    main = observed_from(a_container(), state=state)
+    made = plan(before, Observed((an_observed_host("a", main, left),)), NOW, blocked=BROKEN, previous=before)
+    assert ("shop-web-1.old" in {change.name for change in made.changes}) is goes
+    assert not any(step.target == "id:old" for step in made.steps) or goes
