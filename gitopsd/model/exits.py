@@ -7,7 +7,6 @@ that a script which goes on at 2 does not pass over it.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
 
 from gitopsd.model.plan import Plan
 from gitopsd.model.status import Status
@@ -26,9 +25,7 @@ def exit_of_plan(plan: Plan) -> int:
     return DONE if plan.is_empty else CHANGES
 
 
-def exit_of_sync(
-    result: Literal["nothing", "succeeded", "partial", "failed"], blocked: Collection[object], unknown: Collection[object]
-) -> int:
+def exit_of_sync(result: str, blocked: Collection[object], unknown: Collection[object]) -> int:
     if result not in ("nothing", "succeeded"):
         return FAILED
     return HELD if blocked or unknown else DONE
