@@ -163,11 +163,29 @@ def clear(folder: str) -> None:
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         path = os.path.join(folder, name)
         if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             os.unlink(path)
     with contextlib.suppress(OSError):  # a file system of its own may be mounted there
         os.rmdir(folder)
+
+
+def remove_tree(top: str) -> None:
+    """Folders move up to the top before they are emptied: a container may have made them deeper than recursion and paths go."""
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(os.path.join(top, f".gone-{os.urandom(8).hex()}"))
+                os.rename(entry.path, waiting[-1])
+            else:
+                os.unlink(entry.path)
+        if folder != top:
+            os.rmdir(folder)
+    os.rmdir(top)
 
 
 def running(settings: "dict[str, Any]") -> "tuple[int, list[str]]":
@@ -183,7 +201,7 @@ def prune(settings: "dict[str, Any]") -> None:
     by_age = sorted(found, key=lambda digest: max(age(f"{folder}/{digest}.pyz"), age(f"{folder}/{digest}")))
     for digest in by_age[:-1]:
         if digest.encode() not in lines:
-            shutil.rmtree(f"{folder}/{digest}", ignore_errors=True)
+            shutil.rmtree(f"{folder}/{digest}", ignore_errors=True)  # noqa: TID251  our own files
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{folder}/{digest}.pyz")
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gitopsd.hosts.install import remove_tree
 from gitopsd.lab import cgroups, network, root
 from gitopsd.model.errors import GitopsdError, Where
 
@@ -126,7 +127,7 @@ def down(state_dir: Path) -> None:
             cgroups.remove(record["id"])
             network.remove(record["id"])
         if (state_dir / "hosts").is_dir():
-            shutil.rmtree(state_dir / "hosts")
+            remove_tree(str(state_dir / "hosts"))
         for name in ("key", "key.pub", "lab.json"):  # the record last: until here `down` can go on where it was stopped
             (state_dir / name).unlink(missing_ok=True)
         (state_dir / "lock").unlink(missing_ok=True)
@@ -143,7 +144,8 @@ def reset(state_dir: Path, name: str, *, wipe: bool = True) -> LabHost:
         _stop(lab.id, host)
         if wipe:
             for part in ("upper", "work", "root", "engine"):
-                shutil.rmtree(host.folder / part, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    remove_tree(str(host.folder / part))
         names = {other.name: other.address for other in lab.hosts}
         _boot(state_dir, {"id": lab.id, "subnet": lab.subnet}, host.number, names)
     return read(state_dir).host(name)
@@ -175,7 +177,7 @@ def _boot(state_dir: Path, record: dict[str, Any], number: int, names: dict[str,
     if not (folder / "host_key").exists():
         folder.mkdir(parents=True, exist_ok=True)
         _make_key(folder / "host_key", name)
-    shutil.rmtree(folder / "work", ignore_errors=True)
+    shutil.rmtree(folder / "work", ignore_errors=True)  # noqa: TID251  the overlay's, never deep
     for part in ("work", "root", "engine"):
         (folder / part).mkdir(exist_ok=True)
     if not (folder / "upper").exists():

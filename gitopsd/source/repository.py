@@ -198,17 +198,17 @@ class Repository:
 
     def _make_anew(self) -> bool:
         beside = self._folder / "mirror.new"
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)  # noqa: TID251  our own files
         try:
             return self._bring(beside)
         except GitError as error:
             raise self._unreachable(error) from error
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(beside, ignore_errors=True)  # noqa: TID251  our own files
 
     def _replace(self, whole: Path, known: dict[str, Any]) -> None:
         self.close()
-        shutil.rmtree(self._mirror, ignore_errors=True)
+        shutil.rmtree(self._mirror, ignore_errors=True)  # noqa: TID251  our own files
         whole.rename(self._mirror)
         self._write(known)
 

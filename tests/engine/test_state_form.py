@@ -211,7 +211,7 @@ def test_nothing_unfinished_is_left_and_what_is_goes_when_the_daemon_starts(busy
         return [
             str(path)
             for path in busy.data_root.rglob("*")
-            if re.search(r"\.tmp|/\.|\.new$|_view$|removing", str(path.relative_to(busy.data_root)))
+            if re.search(r"\.tmp|/\.|_data\.|_view|removing|gone-", str(path.relative_to(busy.data_root)))
         ]
 
     assert unfinished() == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -25,15 +26,19 @@ from gitopsd.engine.daemon.lifecycle import Lifecycle
 from gitopsd.engine.daemon.logs import LogWatch
 from gitopsd.engine.daemon.store import ContainerStore
 
-LABEL = "gitopsd.build"
+_log = logging.getLogger(__name__)
+
 _LOOK_S = 0.1
 
 
 async def remove_leftovers(containers: Containers) -> None:
     """Remove the containers of builds that ended with an earlier daemon."""
     for container in containers.all():
-        if LABEL in container.config["Labels"]:
-            await containers.remove(container, force=True, with_volumes=True)
+        if container.record.get("build"):  # our own word: labels are the image's and the user's
+            try:
+                await containers.remove(container, force=True, with_volumes=True)
+            except ApiError as error:
+                _log.error("a container of a build that ended stays: %s", error.message)
 
 
 class ContainerRunner:
@@ -49,7 +54,7 @@ class ContainerRunner:
     async def _run(self, command: Command, output: Callable[[bytes], None], cancelled: threading.Event) -> Ended:
         body: dict[str, Any] = {
             "Image": "build",
-            "Labels": {LABEL: "step"},
+            "Labels": {"gitopsd.build": "step"},
             "Cmd": list(command.arguments),
             "Env": list(command.environment),
             "WorkingDir": command.directory,

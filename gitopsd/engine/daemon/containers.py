@@ -169,6 +169,7 @@ class Containers:
                 "mounts": await asyncio.to_thread(plan_mounts, merged, host, self._volumes),
                 "should_run": False,
                 "replaces": replaces,
+                **({} if layers is None else {"build": True}),
             }
             await asyncio.to_thread(self._store.create, record)
         except BaseException:
@@ -204,7 +205,7 @@ class Containers:
             container.state = "removing"
             try:
                 await asyncio.to_thread(self._store.remove, container.id)
-            except OSError:
+            except Exception:
                 container.state = "dead"
                 raise
             del self._by_id[container.id]

@@ -2,6 +2,8 @@
 
 At creation volumes are made and everything is checked (`plan_mounts`); at each start sources are looked at again (`Mounts.prepare`).
 `-v /path:/x` makes a missing source folder, as Docker does; a `bind` in Mounts does not.
+
+Rule: a fresh volume is filled by one start at a time, and marked before anybody may write into it.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import weakref
 from typing import Any, Callable
 
 from gitopsd.dockerapi.errors import ApiError
@@ -91,22 +94,35 @@ class Mounts:
 
     def __init__(self, data_root: str, volumes: Volumes, run_worker: RunWorker) -> None:
         self._data_root, self._volumes, self._run_worker = data_root, volumes, run_worker
+        self._filling: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def prepare(self, container: Container) -> list[Json]:
         """OCI mounts for a start; seeds fresh volumes from the image. Raises ApiError for a source that is not there."""
+        for mount in container.record["mounts"]:
+            if mount["Type"] == "volume" and not self._volumes.is_seeded(mount["Name"]):
+                async with self._filling.setdefault(mount["Name"], asyncio.Lock()):
+                    await asyncio.to_thread(self._fill, container, mount)
         return await asyncio.to_thread(self._prepare, container)
+
+    def _fill(self, container: Container, mount: Json) -> None:
+        if self._volumes.record(mount["Name"])["seeded"]:
+            return
+        self._check_volume(container, mount)
+        if mount.get("Copy"):
+            self._seed(container, mount)
+        self._volumes.mark_seeded(mount["Name"])
+
+    def _check_volume(self, container: Container, mount: Json) -> str:
+        source = self._volumes.data(mount["Name"])
+        if not os.path.isdir(source):
+            raise ApiError(500, f"start container {container.name}: the data of volume {mount['Name']} is not there")
+        return source
 
     def _prepare(self, container: Container) -> list[Json]:
         mounts: list[Json] = []
         for mount in container.record["mounts"]:
             if mount["Type"] == "volume":
-                source = self._volumes.data(mount["Name"])
-                if not os.path.isdir(source):
-                    raise ApiError(500, f"start container {container.name}: the data of volume {mount['Name']} is not there")
-                if not self._volumes.record(mount["Name"])["seeded"]:
-                    if mount.get("Copy"):
-                        self._seed(container, mount)
-                    self._volumes.mark_seeded(mount["Name"])
+                source = self._check_volume(container, mount)
             else:
                 source = mount["Source"]
                 if not os.path.lexists(source):

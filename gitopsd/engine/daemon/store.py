@@ -5,11 +5,15 @@ Rule: a container is there whole or not at all: its folder is made under another
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
+from contextlib import suppress
 
 from gitopsd.dockerapi.values import Json
 from gitopsd.engine.paths.records import read_record, sync_directory, write_record
+from gitopsd.engine.paths.root import remove_at
+
+_log = logging.getLogger(__name__)
 
 _UNFINISHED = "."
 
@@ -31,7 +35,7 @@ class ContainerStore:
         for name in os.listdir(self.root):
             if name.startswith(_UNFINISHED):
                 if self._may_clean:
-                    shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
+                    self._remove_files(os.path.join(self.root, name))
                 continue
             try:
                 record = read_record(self.path(name, "config.json"))
@@ -60,6 +64,14 @@ class ContainerStore:
     def remove(self, container: str) -> None:
         """Durable when it returns. What cannot be removed now goes when the daemon starts next."""
         folder = os.path.join(self.root, _UNFINISHED + container)
-        os.rename(self.path(container), folder)
+        with suppress(FileNotFoundError):  # an earlier attempt came this far
+            os.rename(self.path(container), folder)
         sync_directory(self.root)
-        shutil.rmtree(folder, ignore_errors=True)
+        self._remove_files(folder)
+
+    def _remove_files(self, folder: str) -> None:
+        """A container filled these folders: whatever is in them, no removal and no start of the daemon fails for it."""
+        try:
+            remove_at(folder)
+        except Exception:  # noqa: BLE001  the next start tries again
+            _log.exception("what is left of a removed container stays: %s", folder)

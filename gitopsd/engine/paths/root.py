@@ -26,6 +26,8 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 # How deep removal goes before it moves a folder up instead: a tree may be deeper than we may have files open.
 _DEEPEST = 64
 _PATIENCE_S = 5
+MOVED_UP = ".gone-"
+"""How a folder begins that a removal moved up, and may leave when it is broken off."""
 
 
 class Found(NamedTuple):
@@ -217,6 +219,15 @@ def clear(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
 
 
+def remove_at(path: str) -> None:
+    """`remove_tree` at a path that we ourselves chose; no error when nothing is there.
+
+    Not shutil.rmtree: before Python 3.13 that recurses, and a container can make folders deeper than Python goes.
+    """
+    with suppress(FileNotFoundError), Root.at(os.path.dirname(path)) as above:
+        remove_tree(above.descriptor, os.path.basename(path))
+
+
 def remove_tree(folder: int, name: str) -> None:
     """Remove `name` in an open folder, with all below if it is a directory. Never follows a link; any depth.
 
@@ -231,7 +242,7 @@ def remove_tree(folder: int, name: str) -> None:
     patience = time.monotonic() + _PATIENCE_S
     while deep:
         top = deep[-1]
-        moved = _empty_to_depth(folder, top, f".gone-{os.getpid()}-{len(deep)}", _DEEPEST)
+        moved = _empty_to_depth(folder, top, f"{MOVED_UP}{os.urandom(8).hex()}", _DEEPEST)
         if moved:
             deep.append(moved)
             continue

@@ -18,7 +18,6 @@ A component of a name cannot begin with an underscore, so the folders of a repos
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from typing import Any, Optional, Union
 
 from gitopsd.engine.content.blobs import BlobMissing, Blobs, Lease
 from gitopsd.engine.paths.records import make_directories_durably, remove_durably, sync_directory, write_durably
+from gitopsd.engine.paths.root import remove_at
 from gitopsd.oci import distribution as d
 from gitopsd.oci.digest import Digest
 from gitopsd.oci.manifest import LARGEST_MANIFEST, OCI_INDEX, Descriptor, Index, Manifest, parse_manifest, render
@@ -229,7 +229,7 @@ class Repositories:
             raise Refused(404, d.MANIFEST_UNKNOWN, f"tag {tag} is not in repository {name}") from None
 
     def _untag(self, name: str, tag: str) -> None:
-        shutil.rmtree(self._path(name, "_tags", tag))
+        remove_at(self._path(name, "_tags", tag))
         sync_directory(self._path(name, "_tags"))
 
     def _all_tags(self, name: str) -> list[str]:

@@ -2,10 +2,13 @@
 
 The copy is made beside the volume and put in its place whole, so a crash leaves an empty volume or a full one, never half of it
 (CVE-2020-1726 is of that kind). Source paths are the image's: they are resolved beneath its root.
+
+Rule: only an empty volume is filled. rename(2) takes the place of an empty folder and of no other, so what somebody wrote a moment ago stays too.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -13,20 +16,27 @@ from contextlib import suppress
 
 from gitopsd.dockerapi.values import Json
 from gitopsd.engine.kernel import files, mount, process
-from gitopsd.engine.paths.root import Root
+from gitopsd.engine.paths.root import Root, remove_at
+
+_UNFINISHED = ("_data.", "_view")
 
 
 def seed(arguments: Json, descriptors: list[int]) -> Json:
     """`layers` folder, `lower` short ids top first, `path` in the image, `volume` folder that holds `_data`. Returns how many entries it copied."""
-    volume, fresh = arguments["volume"], os.path.join(arguments["volume"], "_data.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    volume: str = arguments["volume"]
+    place, chance = os.path.join(volume, "_data"), os.urandom(8).hex()
+    if os.listdir(place):
+        return {"entries": 0}
+    for name in os.listdir(volume):
+        if name.startswith(_UNFINISHED):
+            remove_at(os.path.join(volume, name))
+    fresh, view = os.path.join(volume, f"_data.{chance}"), os.path.join(volume, f"_view.{chance}")
     os.mkdir(fresh, 0o755)
+    os.mkdir(view, 0o700)
     process.unshare(process.CLONE_NEWNS)
     mount.set_propagation("/", mount.MS_REC | mount.MS_SLAVE)
     os.chdir(arguments["layers"])
     lower = arguments["lower"]
-    view = os.path.join(volume, "_view")
-    os.makedirs(view, 0o700, exist_ok=True)
     if len(lower) > 1:
         mount.mount("overlay", view, "overlay", mount.MS_RDONLY, "lowerdir=" + ":".join(lower))
     else:
@@ -44,13 +54,14 @@ def seed(arguments: Json, descriptors: list[int]) -> Json:
     mount.unmount(view)
     os.rmdir(view)
     if count:
-        _exchange(fresh, os.path.join(volume, "_data"))
-    shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            os.rename(fresh, place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            count = 0
+    remove_at(fresh)
     return {"entries": count}
-
-
-def _exchange(fresh: str, place: str) -> None:
-    files.renameat2(mount.AT_FDCWD, fresh, mount.AT_FDCWD, place, files.RENAME_EXCHANGE)
 
 
 def _copy(source: Root, target: Root) -> int:

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import threading
 from collections.abc import Sequence
 from typing import Callable
@@ -14,6 +13,7 @@ from typing import Callable
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json, mapping, text
 from gitopsd.engine.paths.records import Unreadable, read_record, sync_directory, write_record
+from gitopsd.engine.paths.root import MOVED_UP, remove_at
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class Volumes:
         self._records: dict[str, Json] = {}
         os.makedirs(self.root, 0o700, exist_ok=True)
         for name in os.listdir(self.root):
-            if name.startswith(_UNFINISHED):
-                shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
+            if name.startswith((_UNFINISHED, MOVED_UP)):
+                self._remove_files(os.path.join(self.root, name))
                 continue
             try:
                 record = read_record(os.path.join(self.root, name, "volume.json"))
@@ -92,6 +92,10 @@ class Volumes:
         """The folder that containers see."""
         return os.path.join(self.root, name, "_data")
 
+    def is_seeded(self, name: str) -> bool:
+        """Whether a container has used it. Never waits."""
+        return name in self._records and self._records[name]["seeded"]
+
     def mark_seeded(self, name: str) -> None:
         """The image's content has been copied in, or the volume is in use: it is never copied again."""
         with self._lock:
@@ -114,7 +118,14 @@ class Volumes:
             os.rename(os.path.join(self.root, name), trash)
             sync_directory(self.root)
             del self._records[name]
-        shutil.rmtree(trash, ignore_errors=True)
+        self._remove_files(trash)
+
+    def _remove_files(self, folder: str) -> None:
+        """Containers filled these folders: whatever is in them, no removal and no start of the daemon fails for it."""
+        try:
+            remove_at(folder)
+        except Exception:  # noqa: BLE001  the next start tries again
+            _log.exception("what is left of a removed volume stays: %s", folder)
 
     def _shown(self, record: Json) -> Json:
         return {
