@@ -448,7 +448,7 @@ def main() -> int:
             with story.step("\n  taking everything away"):
                 story.down()
             if code == 0:
-                print('\nTo play with it: bash examples/quickstart/run --keep.  Your own hosts: README.md, "A first fleet file".')
+                print('\nTo play with it: bash examples/quickstart/run --keep.  Your own hosts: README.md, "With hosts of your own".')
     return code
 
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from gitopsd.model.constraint import parse_constraint
-from gitopsd.model.errors import Errors
 from gitopsd.model.fleet import Fleet, Host, Pairs, Registry, StackEntry
 from gitopsd.render.locate import Node, WrittenFloat, WrittenInt, parse_yaml
 from gitopsd.render.reading import Place, path_within
@@ -20,22 +19,21 @@ from gitopsd.render.schema import fleet as schema
 from gitopsd.render.schema.form import Path, errors_of
 
 FLEET_FILE = "gitopsd.yaml"
+_LEFT_OUT = "left-out"
 _WIDEST_POOL = 16  # docs/state.md: half of the pool is cut into host blocks of /21
 
 
 def read_fleet(text: str, file: str = FLEET_FILE) -> Fleet:
     """The fleet that the text describes."""
-    node = parse_yaml(text, file)
-    try:
-        form = schema.FleetFile.model_validate(node.plain())
-    except ValidationError as error:
-        raise Errors(errors_of(error, schema.FleetFile, node, file)) from None
-    place = Place(file, node)
+    place = Place(file, parse_yaml(text, file))
+    form = _form(place)
+    if form is None:
+        raise place.all_errors()
     fleet = Fleet(
         name=form.name,
         hosts=tuple(_host(name, host, place) for name, host in sorted(form.hosts.items())),
         registry=_registry(form.registry),
-        stacks=tuple(_entry(name, entry, form, place) for name, entry in sorted(form.stacks.items())),
+        stacks=tuple(_entry(name, entry, place) for name, entry in sorted(form.stacks.items())),
         pool=_pool(form.network.pool, place),
         known_hosts=form.ssh.known_hosts,
         poll_s=form.intervals.poll / 10**9,
@@ -48,6 +46,43 @@ def read_fleet(text: str, file: str = FLEET_FILE) -> Fleet:
     if place.errors:
         raise place.all_errors()
     return fleet
+
+
+def _form(place: Place) -> schema.FleetFile | None:
+    """The file's form. With errors in it, the form of what is right, so that what only several keys together show is found as well;
+    None if that cannot be told apart."""
+    plain = place.node.plain()
+    try:
+        return schema.FleetFile.model_validate(plain)
+    except ValidationError as caught:
+        place.errors += errors_of(caught, schema.FleetFile, place.node, place.file)
+        paths: list[Path] = [error["loc"] for error in caught.errors(include_url=False)]
+    for path in paths:
+        _leave_out(plain, path)
+    try:
+        return schema.FleetFile.model_validate(plain)
+    except ValidationError:
+        return None
+
+
+def _leave_out(plain: Any, path: Path) -> None:
+    """Take what is wrong out of the file, and put a word where nothing may not stand."""
+    if not path or not isinstance(plain, dict):
+        return
+    fleet = cast("dict[str, Any]", plain)
+    section, name, key = str(path[0]), path[1:2], path[2:3]
+    needed = {"hosts": "address", "stacks": "file"}.get(section)
+    if not name or not isinstance(fleet.get(section), dict):
+        fleet.pop(section, None)
+    else:
+        members: dict[Any, Any] = fleet[section]
+        found = members.pop(name[0], None)
+        if needed and key != ("[key]",):
+            member = cast("dict[Any, Any]", found) if isinstance(found, dict) else {}
+            members[name[0]] = {needed: _LEFT_OUT, **{each: value for each, value in member.items() if (each,) != key}}
+    fleet.setdefault("name", _LEFT_OUT)
+    if not fleet.get("hosts"):
+        fleet["hosts"] = {_LEFT_OUT: {"address": _LEFT_OUT}}
 
 
 def values_of(entry: StackEntry) -> dict[str, Any]:
@@ -75,16 +110,17 @@ def _host(name: str, form: schema.Host, place: Place) -> Host:
     )
 
 
-def _entry(name: str, form: schema.StackEntry, fleet: schema.FleetFile, place: Place) -> StackEntry:
+def _entry(name: str, form: schema.StackEntry, place: Place) -> StackEntry:
     path: Path = ("stacks", name)
     file = form.file
     try:
         file = path_within("", form.file)
     except ValueError as error:
         place.say((*path, "file"), "bad-path", f'"{form.file}" {error}')
+    hosts = place.node.mapping["hosts"].mapping if "hosts" in place.node.mapping else {}
     for at, host in enumerate(form.hosts or []):
-        if host not in fleet.hosts:
-            known = ", ".join(sorted(fleet.hosts))
+        if hosts and host not in hosts:
+            known = ", ".join(sorted(hosts))
             place.say((*path, "hosts", at), "unknown-host", f'"{host}" is no host of the fleet', f"hosts: {known}")
     for at, constraint in enumerate(form.constraints):
         try:
@@ -139,8 +175,9 @@ def _pool(written: str, place: Place) -> str:
 
 def _check_jumps(form: schema.FleetFile, place: Place) -> None:
     """Each way to a host must end."""
+    written = place.node.mapping["hosts"].mapping if "hosts" in place.node.mapping else {}
     for name, host in form.hosts.items():
-        if host.jump and host.jump not in form.hosts:
+        if host.jump and host.jump not in written:
             place.say(("hosts", name, "jump"), "unknown-host", f'"{host.jump}" is no host of the fleet')
             continue
         seen = [name]

@@ -6,6 +6,7 @@ render/fleet.py.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,7 +14,7 @@ from pydantic import Field
 from gitopsd.model.fleet import EngineKind
 from gitopsd.render.schema.form import Form
 from gitopsd.render.schema.stack import StackName
-from gitopsd.render.schema.words import Duration, Flag, Port, Short, Text, Word, Written, choice, pattern, shown, wrong
+from gitopsd.render.schema.words import Duration, Flag, Port, Short, Text, Word, Written, choice, pattern, read_text, shown, wrong
 
 _HOST_NAME = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ADDRESS = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*(?:%[A-Za-z0-9._-]+)?"
@@ -37,8 +38,17 @@ def _one_or_more(value: Any) -> Any:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
+def _read_host_key(value: Any) -> str:
+    text = read_text(value)
+    if re.fullmatch(_HOST_KEY, text):
+        return text
+    expected = "the whole of a host's public key" if "…" in text or "..." in text else "a host's public key: its kind and base64"
+    hint = "what `ssh-keyscan -t ed25519 ADDRESS` prints after the address; gitopsd lab list prints those of a lab"
+    raise wrong("bad-value", f"expected {expected}, found {shown(value)}", hint)
+
+
 HostName = Annotated[str, pattern(_HOST_NAME, "lower-case letters, digits and -, as in a host name")]
-HostKey = Annotated[str, pattern(_HOST_KEY, "a host key like `ssh-ed25519 AAAA…`")]
+HostKey = Annotated[str, Word(_read_host_key, {"type": "string", "pattern": f"^(?:{_HOST_KEY})$"})]
 Address = Annotated[str, pattern(_ADDRESS, "a host name or an IP address")]
 RegistryName = Annotated[str, pattern(_REGISTRY, "a registry like registry.example.org:5000")]
 Mirror = Annotated[str, pattern(_MIRROR, "an address like 127.0.0.1:5000, with a path after it or without")]

@@ -40,7 +40,10 @@ from gitopsd.render.schema.words import (
 NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9._-]*[a-zA-Z0-9])?"
 STACK_NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
 _RANGE = r"[0-9]{1,5}(?:-[0-9]{1,5})?"
-_SIGNAL = r"(?:SIG)?[A-Z][A-Z0-9]{2,9}(?:[+-][0-9]{1,2})?|[0-9]{1,2}"
+_SIGNALS = """ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STOP SYS TERM TRAP TSTP TTIN TTOU
+    URG USR1 USR2 VTALRM WINCH XCPU XFSZ""".split()
+_TO_30 = "(?:[0-9]|[12][0-9]|30)"
+_SIGNAL = rf"(?:SIG)?(?:{'|'.join(_SIGNALS)}|RTMIN(?:\+{_TO_30})?|RTMAX(?:-{_TO_30})?)|[1-9]|[1-5][0-9]|6[0-4]"
 
 CAPABILITIES = frozenset(
     """AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID

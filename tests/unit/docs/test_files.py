@@ -68,6 +68,13 @@ def test_every_example_of_the_manual_is_read(name, tmp_path):
         assert render_stack(folder_revision(tmp_path).tree, StackEntry("shop", "stacks/shop.yaml", values=(("TAG", '"1"'),)))
 
 
+def test_a_host_as_the_readme_has_it_is_read():
+    text = (ROOT / "README.md").read_text().partition("### With hosts of your own")[2]
+    found = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    host = read_fleet(f"name: home\n{found[0]}").hosts[0]
+    assert (host.user, host.key) == ("deploy", "~/.ssh/id_ed25519")
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_published_schema_is_current(name):
     hint = "python -m gitopsd.render.schema schemas"
