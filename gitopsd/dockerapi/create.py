@@ -23,12 +23,14 @@ _RESTARTS = ("", "no", "always", "unless-stopped", "on-failure")
 _LEAST_MEMORY = 6 << 20
 _NETWORK_MODES_REFUSED = ("container:",)
 
-_NOT_YET_CONFIG: dict[str, tuple[Any, ...]] = {"Tty": (False,), "NetworkDisabled": (False,), "OnBuild": ([],), "Shell": ([],)}
+_NOT_YET_CONFIG: dict[str, tuple[Any, ...]] = {
+    "Tty": (False,), "NetworkDisabled": (False,), "OnBuild": ([],), "Shell": ([],), "MacAddress": ("",),
+}  # fmt: skip
 """Fields that are not there yet, with the values that ask for nothing (None and absence always do)."""
 _NOT_YET_HOST: dict[str, tuple[Any, ...]] = {
-    "BlkioWeight": (0,), "BlkioWeightDevice": ([],), "BlkioDeviceReadBps": ([],), "BlkioDeviceWriteBps": ([],),
+    "Annotations": ({},), "BlkioWeight": (0,), "BlkioWeightDevice": ([],), "BlkioDeviceReadBps": ([],), "BlkioDeviceWriteBps": ([],),
     "BlkioDeviceReadIOps": ([],), "BlkioDeviceWriteIOps": ([],), "Cgroup": ("",), "CgroupParent": ("",),
-    "CgroupnsMode": ("", "private"), "ContainerIDFile": ("",), "CpuCount": (0,), "CpuPercent": (0,), "CpuRealtimePeriod": (0,),
+    "CgroupnsMode": ("", "private"), "CpuCount": (0,), "CpuPercent": (0,), "CpuRealtimePeriod": (0,),
     "CpuRealtimeRuntime": (0,), "DeviceCgroupRules": ([],), "DeviceRequests": ([],), "Devices": ([],), "Init": (False,),
     "IOMaximumBandwidth": (0,), "IOMaximumIOps": (0,), "IpcMode": ("", "private"), "Isolation": ("", "default"),
     "KernelMemory": (0,), "KernelMemoryTCP": (0,), "Links": ([],), "MemoryReservation": (0,), "MemorySwappiness": (-1,),
@@ -49,7 +51,7 @@ def read(body: Json) -> tuple[Json, Json, Json]:
     given = _object(_object(body, "NetworkingConfig"), "EndpointsConfig")
     endpoints: dict[str, Json] = {name: _object(given, name) for name in given}
     for name, endpoint in endpoints.items():
-        for key in ("MacAddress", "Links", "GwPriority", "LinkLocalIPs"):
+        for key in ("MacAddress", "Links", "GwPriority", "DriverOpts", "LinkLocalIPs", "IPv6Address"):
             if endpoint.get(key) or _object(endpoint, "IPAMConfig").get(key):
                 raise _not_yet(f"NetworkingConfig.EndpointsConfig.{name}.{key}")
     return config, host_config, endpoints
@@ -116,8 +118,11 @@ def _read_host(host: Json) -> Json:
     if mode.startswith(_NETWORK_MODES_REFUSED):
         raise _not_yet(f"HostConfig.NetworkMode {mode}")
     log = _object(host, "LogConfig")
-    if (log.get("Type") or "local") not in ("local", "json-file"):
-        raise _not_yet(f"HostConfig.LogConfig.Type {log['Type']}")
+    log_type = _text(log, "Type") or "json-file"
+    if log_type not in ("local", "json-file"):
+        raise _not_yet(f"HostConfig.LogConfig.Type {log_type}")
+    for option in _object(log, "Config"):
+        raise _not_yet(f"HostConfig.LogConfig.Config {option}")
     for option in _texts(host, "SecurityOpt", "HostConfig."):
         if option.replace("=", ":") not in (
             "no-new-privileges",
@@ -132,12 +137,13 @@ def _read_host(host: Json) -> Json:
         "CapAdd": _texts(host, "CapAdd", "HostConfig."),
         "CapDrop": _texts(host, "CapDrop", "HostConfig."),
         "CgroupnsMode": "private",
+        "ContainerIDFile": _text(host, "ContainerIDFile"),
         "Dns": _texts(host, "Dns", "HostConfig."),
         "DnsOptions": _texts(host, "DnsOptions", "HostConfig."),
         "DnsSearch": _texts(host, "DnsSearch", "HostConfig."),
         "ExtraHosts": _texts(host, "ExtraHosts", "HostConfig."),
         "IpcMode": "private",
-        "LogConfig": {"Type": "local", "Config": {}},
+        "LogConfig": {"Type": log_type, "Config": {}},
         "MaskedPaths": None if host.get("MaskedPaths") is None else _texts(host, "MaskedPaths", "HostConfig."),
         "Mounts": [_mount(entry) for entry in _objects(host, "Mounts")],
         "NetworkMode": mode,

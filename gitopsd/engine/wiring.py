@@ -22,8 +22,10 @@ from typing import Any, Optional, cast
 from gitopsd import __version__
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.api import build as build_api
+from gitopsd.engine.api import buildkit as buildkit_api
 from gitopsd.engine.api import buildrun
 from gitopsd.engine.api import containers as containers_api
+from gitopsd.engine.api import events as events_api
 from gitopsd.engine.api import gitopsd as gitopsd_api
 from gitopsd.engine.api import images as images_api
 from gitopsd.engine.api import networks as networks_api
@@ -69,6 +71,8 @@ ROUTES: list[Route] = [
     *containers_api.ROUTES,
     *images_api.ROUTES,
     *build_api.ROUTES,
+    *buildkit_api.ROUTES,
+    *events_api.ROUTES,
     *networks_api.ROUTES,
     *volumes_api.ROUTES,
     *gitopsd_api.ROUTES,

@@ -305,20 +305,23 @@ class Engine:
 
     def docker(self, *words: str, check: bool = True, **more: Any) -> Output:
         """Docker's own client."""
-        program = shutil.which("docker")
-        assert program, "the docker client is not installed"
-        environment = {
-            **os.environ,
-            "DOCKER_HOST": self.host,
-            "DOCKER_BUILDKIT": "0",
-            "DOCKER_CONFIG": str(self.folder / "docker"),
-        }
-        environment.update(more.pop("env", {}))
-        done = subprocess.run(
-            [more.pop("program", program), *words], env=environment, capture_output=True, text=True, timeout=60, **more
-        )
+        environment = {**self.docker_environment, **more.pop("env", {})}
+        program = more.pop("program", "docker")
+        done = subprocess.run([program, *words], env=environment, capture_output=True, text=True, timeout=60, **more)
         assert done.returncode == 0 or not check, f"docker {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return Output(done.returncode, done.stdout, done.stderr)
+
+    def docker_process(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        """Docker's own client, while it goes on; leaving the `with` waits for its end."""
+        pipe = subprocess.PIPE
+        settings: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": self.docker_environment, **more}
+        return subprocess.Popen(["docker", *words], text=True, **settings)
+
+    @property
+    def docker_environment(self) -> dict[str, str]:
+        """That of Docker's client, which the test would not be about if it read the settings of whoever runs it."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
+        return {**kept, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": str(self.folder / "docker")}
 
     def connect(self, port: int, address: str = "127.0.0.1") -> socket.socket:
         """A connection to a port of the host that the engine runs on."""

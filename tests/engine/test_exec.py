@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
+from gitopsd.dockerapi.frames import frame
 from tests.engine.running import Engine, fails, until
 
 pytestmark = pytest.mark.host
@@ -54,14 +56,34 @@ def test_an_exec_that_cannot_run_says_why_and_has_a_shells_exit_code(engine: Eng
         ("/etc/passwd", 126, "permission denied"),
         ("z" * 70_000, 127, "not found"),
     ):
-        made = engine.client.call("POST", f"/containers/{running}/exec", {"Cmd": [command], "AttachStdout": True})["Id"]
+        done = engine.execute(running, command)
+        assert (done.code, done.out) == (code, "")
+        assert words in done.err
+        made = engine.client.call("POST", f"/containers/{running}/exec", {"Cmd": [command]})["Id"]
         with fails(400) as errors:
-            engine.client.call("POST", f"/exec/{made}/start", {})
+            engine.client.call("POST", f"/exec/{made}/start", {"Detach": True})
         assert words in errors[0].message
         assert engine.client.call("GET", f"/exec/{made}/json")["ExitCode"] == code
-    with fails(400) as errors:
-        engine.execute(running, "true", User="ghost")
-    assert "ghost" in errors[0].message
+    done = engine.execute(running, "true", User="ghost")
+    assert (done.code, "ghost" in done.err) == (126, True)
+
+
+def test_an_exec_makes_no_folder_and_a_container_does_also_in_a_root_for_reading(engine: Engine, running: str) -> None:
+    done = engine.execute(running, "pwd", WorkingDir="/no/such")
+    assert (done.code, "chdir to cwd ('/no/such') failed" in done.err) == (127, True)
+    assert engine.execute(running, "ls", "/no").code != 0
+    assert engine.shell("pwd; touch /x", WorkingDir="/made/here", ReadonlyRootfs=True)[:2] == (1, "/made/here\n")
+
+
+def test_what_is_said_at_once_comes_after_the_head_was_read(engine: Engine, running: str) -> None:
+    """A client that reads more than the head when it reads the head, as docker-py does, would lose it."""
+    made = engine.client.call("POST", f"/containers/{running}/exec", {"Cmd": ["echo", "word"], "AttachStdout": True})["Id"]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(engine.socket))
+        sock.sendall(f"POST /exec/{made}/start HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        until(lambda: engine.client.call("GET", f"/exec/{made}/json")["ExitCode"] == 0, "it has ended")
+        assert sock.recv(65536).endswith(b"\r\n\r\n")
+        assert sock.recv(65536) == frame(1, b"word\n")
 
 
 def test_an_execs_input_and_output_are_binary_and_half_close(engine: Engine, running: str) -> None:
@@ -99,7 +121,7 @@ def test_an_exec_is_shown_while_it_runs_and_ends_with_its_container(engine: Engi
     made = engine.run("sleep", "1000")
     execution = engine.client.call("POST", f"/containers/{made}/exec", {"Cmd": ["sleep", "1000"], "AttachStdout": True})["Id"]
     taken = engine.client.take_over(f"/exec/{execution}/start", {})
-    shown = engine.client.call("GET", f"/exec/{execution}/json")
+    shown = until(lambda: (found := engine.client.call("GET", f"/exec/{execution}/json"))["Pid"] and found, "it has begun")
     assert (shown["Running"], shown["ContainerID"], shown["ExitCode"]) == (True, made, None)
     assert shown["Pid"] in engine.keeper.below()
     engine.client.call("POST", f"/containers/{made}/kill")

@@ -145,6 +145,14 @@ def test_following_logs_gives_what_comes_and_ends_with_the_container(engine: Eng
     assert sorted(following) == [(1, b"two\n"), (2, b"three\n")]
 
 
+def test_who_attaches_to_what_has_ended_gets_what_its_next_run_says(engine: Engine) -> None:
+    made = engine.run("echo", "word")
+    engine.wait(made)
+    with attach(engine, made) as sock:
+        engine.start_container(made)
+        assert read_frames(sock) == {1: b"word\n", 2: b""}
+
+
 def test_following_goes_on_from_one_file_to_the_next(engine: Engine) -> None:
     made = engine.create("sh", "-c", "i=0; while [ $i -lt 9 ]; do head -c 1000000 /dev/zero | tr '\\0' $i; i=$((i+1)); done")
     with attach(engine, made) as sock:

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from gitopsd.dockerapi.errors import ApiError
@@ -38,15 +39,36 @@ async def build(engine: Engine, request: Request, names: dict[str, str]) -> Resp
     gone = threading.Event()
 
     def work(tell: Tell) -> None:
+        quiet = _Quiet(tell)
         try:
-            engine.builder.build(archive, options, tell, gone, credentials)
+            image = engine.builder.build(archive, options, quiet.keep if options.quiet else tell, gone, credentials)
+            if options.quiet:
+                tell({"stream": f"{image.id}\n"})
         except BuildError as error:
+            quiet.tell_all()
             fields: dict[str, Any] = {} if error.code is None else {"exit_code": error.code}
             raise ApiError(error.status, error.message, None, **fields) from None
         finally:
             os.close(archive)
 
     return await json_lines(work, gone=gone)
+
+
+class _Quiet:
+    """Keeps what a build says, in case that it fails. That it has begun is told at once: the answer begins with it."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._kept: list[Mapping[str, Any]] = []
+
+    def keep(self, event: Mapping[str, Any]) -> None:
+        if not self._kept:
+            self._tell({"stream": ""})
+        self._kept.append(event)
+
+    def tell_all(self) -> None:
+        for event in self._kept:
+            self._tell(event)
 
 
 def credentials_by_registry(request: Request) -> dict[str, Credentials]:
@@ -71,11 +93,4 @@ def _write(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-async def buildkit(engine: Engine, request: Request, _: dict[str, str]) -> Response:
-    hint = "set DOCKER_BUILDKIT=0 and the client builds the other way, with the same Dockerfile"
-    raise ApiError(
-        501, f"{request.method} {request.path}: BuildKit's sessions are not there yet in this engine; {hint}", "not-there-yet"
-    )
-
-
-ROUTES: list[Route] = [("POST", "/build", build), ("POST", "/session", buildkit), ("POST", "/grpc", buildkit)]
+ROUTES: list[Route] = [("POST", "/build", build)]

@@ -23,6 +23,8 @@ from gitopsd.engine.daemon.lifecycle import signal_number
 from gitopsd.engine.daemon.monitorlink import MonitorError, MonitorGone
 from gitopsd.engine.daemon.times import parse
 from gitopsd.engine.http.server import Request, Response, Stream
+from gitopsd.engine.images import naming
+from gitopsd.engine.paths.root import disk_usage
 
 _MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 _RAW = "application/vnd.docker.raw-stream"
@@ -31,9 +33,9 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 
 async def create(engine: Engine, request: Request, _: dict[str, str]) -> Response:
     platform = request.argument("platform")
-    if platform and not platform.startswith("linux"):
-        raise ApiError(400, f"create container: platform {platform!r}: only linux is supported")
-    container, warnings = await engine.containers.create(await json_body(request), request.argument("name"))
+    container, warnings = await engine.containers.create(
+        await json_body(request), request.argument("name"), platform=naming.platform(platform)
+    )
     return json_response({"Id": container.id, "Warnings": warnings}, 201)
 
 
@@ -46,15 +48,29 @@ async def list_all(engine: Engine, request: Request, _: dict[str, str]) -> Respo
         int(limit) if limit.lstrip("-").isdigit() else 0,
     )
     now = time.time_ns()
-    return json_response([views.summary(container, now) for container in wanted])
+    shown = [views.summary(container, now) for container in wanted]
+    if request.flag("size"):
+        for container, entry in zip(wanted, shown):
+            entry.update(await asyncio.to_thread(_sizes, engine, container))
+    return json_response(shown)
 
 
 async def inspect(engine: Engine, request: Request, names: dict[str, str]) -> Response:
     container = engine.containers.get(names["name"])
     shown = views.inspect(container, engine.store.path(container.id))
     if request.flag("size"):
-        raise ApiError(501, "inspect container: size is not there yet in this engine", "not-there-yet")
+        shown.update(await asyncio.to_thread(_sizes, engine, container))
     return json_response(shown)
+
+
+def _sizes(engine: Engine, container: Container) -> Json:
+    """Bytes that it has written itself, and those with its image's; of an image that was removed nothing is known."""
+    try:
+        written = disk_usage(engine.store.path(container.id, "upper"))
+    except FileNotFoundError:  # it was removed a moment ago
+        written = 0
+    image = engine.images.lookup(container.record["image"]["digest"])
+    return {"SizeRw": written, "SizeRootFs": written + (image.record.size_bytes if image is not None else 0)}
 
 
 async def start(engine: Engine, _: Request, names: dict[str, str]) -> Response:
@@ -168,10 +184,11 @@ async def attach(engine: Engine, request: Request, names: dict[str, str]) -> Non
     wanted = {number for number, name in _STREAMS.items() if request.flag(name)}
     folder = engine.store.path(container.id, "log")
     position = logs.beginning(folder) if request.flag("logs") else await asyncio.to_thread(logs.end, folder)
-    ended = container.ended if container.state not in ("created", "restarting") else container.next_end
+    ended = container.ended if container.state not in ("created", "restarting", "exited") else container.next_end
     stream = await request.hijack(*upgrade_headers(request, _MULTIPLEXED if "upgrade" in request.headers else _RAW))
 
     async def give() -> None:
+        await stream.taken()
         async for records in logs.follow(engine.logs, folder, position, ended if request.flag("stream") else None):
             await stream.write(b"".join(frame(number, data) for number, _, data in records if number in wanted))
 
@@ -248,10 +265,18 @@ async def start_exec(engine: Engine, request: Request, names: dict[str, str]) ->
     if body.get("Detach"):
         await engine.execs.start(made, detach=True)
         return Response(200)
-    await engine.execs.start(made, detach=False)
+    engine.execs.check(made)
     stream = await request.hijack(*upgrade_headers(request, _MULTIPLEXED if "upgrade" in request.headers else _RAW))
+    try:
+        await engine.execs.start(made, detach=False)
+    except ApiError as error:  # clients show no answer but the one that they asked for: a stream, and then the exit code
+        await stream.taken()
+        await stream.write(frame(2, f"{error.message}\n".encode()))
+        stream.end()
+        return None
 
     async def give() -> None:
+        await stream.taken()
         async for number, data in engine.execs.output(made):
             await stream.write(frame(number, data))
         await engine.execs.wait(made)
@@ -279,18 +304,18 @@ def json_line(value: Json) -> bytes:
 ROUTES: list[Route] = [
     ("POST", "/containers/create", create),
     ("GET", "/containers/json", list_all),
-    ("GET", "/containers/{name}/json", inspect),
-    ("POST", "/containers/{name}/start", start),
-    ("POST", "/containers/{name}/stop", stop),
-    ("POST", "/containers/{name}/restart", restart),
-    ("POST", "/containers/{name}/kill", kill),
-    ("POST", "/containers/{name}/rename", rename),
-    ("POST", "/containers/{name}/update", update),
-    ("POST", "/containers/{name}/wait", wait),
-    ("GET", "/containers/{name}/logs", read_logs),
-    ("POST", "/containers/{name}/attach", attach),
-    ("POST", "/containers/{name}/exec", create_exec),
-    ("DELETE", "/containers/{name}", remove),
+    ("GET", "/containers/{name*}/json", inspect),
+    ("POST", "/containers/{name*}/start", start),
+    ("POST", "/containers/{name*}/stop", stop),
+    ("POST", "/containers/{name*}/restart", restart),
+    ("POST", "/containers/{name*}/kill", kill),
+    ("POST", "/containers/{name*}/rename", rename),
+    ("POST", "/containers/{name*}/update", update),
+    ("POST", "/containers/{name*}/wait", wait),
+    ("GET", "/containers/{name*}/logs", read_logs),
+    ("POST", "/containers/{name*}/attach", attach),
+    ("POST", "/containers/{name*}/exec", create_exec),
+    ("DELETE", "/containers/{name*}", remove),
     ("POST", "/exec/{name}/start", start_exec),
     ("GET", "/exec/{name}/json", inspect_exec),
 ]

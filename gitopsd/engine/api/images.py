@@ -54,6 +54,8 @@ async def pull(engine: Engine, request: Request, _: dict[str, str]) -> Response:
         raise ApiError(501, "import image: fromSrc is not there yet in this engine", "not-there-yet")
     if not name:
         raise ApiError(400, "pull: fromImage is missing")
+    if not tag and ":" not in name.rpartition("/")[2]:
+        raise ApiError(501, f"pull {name}: all tags of a name are not there yet in this engine, name one", "not-there-yet")
     credentials = credentials_of(request)
     return await json_lines(lambda tell: engine.images.pull(name, tell, tag, platform, credentials))
 

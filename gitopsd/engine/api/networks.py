@@ -74,8 +74,8 @@ async def disconnect(engine: Engine, request: Request, names: dict[str, str]) ->
 ROUTES: list[Route] = [
     ("GET", "/networks", list_all),
     ("POST", "/networks/create", create),
-    ("GET", "/networks/{name}", inspect),
-    ("POST", "/networks/{name}/connect", connect),
-    ("POST", "/networks/{name}/disconnect", disconnect),
-    ("DELETE", "/networks/{name}", remove),
+    ("GET", "/networks/{name*}", inspect),
+    ("POST", "/networks/{name*}/connect", connect),
+    ("POST", "/networks/{name*}/disconnect", disconnect),
+    ("DELETE", "/networks/{name*}", remove),
 ]

@@ -132,14 +132,25 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)(\*?)\}", lambda match: f"(?P<{match[1]}>{'.+' if match[2] else '[^/]+'})", path))
 
 
+def asked_version(request: Request) -> tuple[int, int]:
+    """The API's version that a request is of; the newest where its path has none."""
+    match = _VERSIONED.fullmatch(request.path)
+    return (int(match[1]), int(match[2])) if match else _numbers(API_VERSION)
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major), int(minor)
+
+
 def _unversioned(path: str) -> str:
     match = _VERSIONED.fullmatch(path)
     if match is None:
         return path
     asked = (int(match[1]), int(match[2]))
-    if asked < tuple(map(int, OLDEST.split("."))):
+    if asked < _numbers(OLDEST):
         advice = f"Minimum supported API version is {OLDEST}, please upgrade your client to a newer version"
         raise ApiError(400, f"client version {match[1]}.{match[2]} is too old. {advice}")
-    if asked > tuple(map(int, API_VERSION.split("."))):
+    if asked > _numbers(API_VERSION):
         raise ApiError(400, f"client version {match[1]}.{match[2]} is too new. Maximum supported API version is {API_VERSION}")
     return match[3]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import time
 
+from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import API_VERSION, OLDEST, Route, json_response
+from gitopsd.engine.daemon.times import rfc3339
 from gitopsd.engine.http.server import Request, Response
 
 
@@ -27,15 +30,15 @@ async def version(engine: Engine, request: Request, _: dict[str, str]) -> Respon
         "KernelVersion": system.release,
         "MinAPIVersion": OLDEST,
         "Os": "linux",
+        "GitCommit": "",
+        "GoVersion": f"python{platform.python_version()}",
+        "BuildTime": "",
     }
     return json_response(
         {
             "Platform": {"Name": "gitopsd-engine"},
-            "Components": [{"Name": "Engine", "Version": engine.version, "Details": details}],
+            "Components": [{"Name": "Engine", "Version": engine.version, "Details": {**details, "Experimental": "false"}}],
             "Version": engine.version,
-            "GitCommit": "",
-            "GoVersion": f"python{platform.python_version()}",
-            "BuildTime": "",
             **details,
         }
     )
@@ -54,7 +57,12 @@ async def info(engine: Engine, request: Request, _: dict[str, str]) -> Response:
             "Driver": "overlay2",
             "DriverStatus": [["Backing Filesystem", "extfs"]],
             "DockerRootDir": engine.data_root,
-            "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["local"]},
+            "Plugins": {
+                "Volume": ["local"],
+                "Network": ["bridge", "host", "null"],
+                "Authorization": None,
+                "Log": ["json-file", "local"],
+            },
             "MemoryLimit": True,
             "SwapLimit": True,
             "CpuCfsPeriod": True,
@@ -65,8 +73,8 @@ async def info(engine: Engine, request: Request, _: dict[str, str]) -> Response:
             "IPv4Forwarding": True,
             "Debug": False,
             "NFd": len(os.listdir("/proc/self/fd")),
-            "SystemTime": "",
-            "LoggingDriver": "local",
+            "SystemTime": rfc3339(time.time_ns()),
+            "LoggingDriver": "json-file",
             "CgroupDriver": "systemd" if engine.cgroups.needs_scope else "cgroupfs",
             "CgroupVersion": str(engine.cgroups.layout.version),
             "KernelVersion": os.uname().release,
@@ -105,6 +113,11 @@ async def info(engine: Engine, request: Request, _: dict[str, str]) -> Response:
     )
 
 
+async def plugin(_: Engine, __: Request, names: dict[str, str]) -> Response:
+    """There are none; `docker inspect` asks for one after all else."""
+    raise ApiError(404, f'plugin "{names["name"]}" not found')
+
+
 def architecture() -> str:
     """The machine as Go names it."""
     machine = os.uname().machine
@@ -124,4 +137,5 @@ ROUTES: list[Route] = [
     ("GET", "/_ping", ping),
     ("GET", "/version", version),
     ("GET", "/info", info),
+    ("GET", "/plugins/{name*}/json", plugin),
 ]

@@ -50,6 +50,6 @@ async def remove(engine: Engine, request: Request, names: dict[str, str]) -> Res
 ROUTES: list[Route] = [
     ("GET", "/volumes", list_all),
     ("POST", "/volumes/create", create),
-    ("GET", "/volumes/{name}", inspect),
-    ("DELETE", "/volumes/{name}", remove),
+    ("GET", "/volumes/{name*}", inspect),
+    ("DELETE", "/volumes/{name*}", remove),
 ]

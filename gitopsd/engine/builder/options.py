@@ -1,8 +1,8 @@
 """What a build is asked for.  [pure]
 
 In: the query of `POST /build`.  Out: `BuildOptions`. What the classic API has and we do not have yet is refused by name when
-it asks for something; at its default it is nothing to refuse. `rm`, `forcerm` and `q` have nothing to change here:
-no intermediate container is ever kept, and a client knows itself what it prints.
+it asks for something; at its default it is nothing to refuse. `rm` and `forcerm` have nothing to change here: no intermediate
+container is ever kept.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class BuildOptions:
     tags: tuple[str, ...] = ()
     nocache: bool = False
     pull: bool = False
+    quiet: bool = False
+    """Nothing is said but the image's id; of a build that fails, all."""
     platform: str = ""
     """Empty: this machine's."""
     epoch: Optional[int] = None
@@ -43,13 +45,13 @@ class BuildOptions:
 def from_query(query: Mapping[str, Sequence[str]]) -> BuildOptions:
     """The options that a query says; raises BuildError for what cannot be done."""
     last = {name: values[-1] for name, values in query.items() if values}
+    if last.get("version", "") == "2":
+        raise BuildError("build: BuildKit's builds are not there yet; DOCKER_BUILDKIT=0 makes the client use the other way", 501)
     for name in NOT_THERE_YET:
         if last.get(name, "").lower() not in ("", "0", "[]", "{}", "null", "none", "false"):
             raise BuildError(f"build: the parameter {name} is not there yet", 501)
     if last.get("networkmode", "") not in ("", "default"):
         raise BuildError(f"build: networkmode={last['networkmode']} is not there yet, only default", 501)
-    if last.get("version", "") == "2":
-        raise BuildError("build: BuildKit's builds are not there yet; DOCKER_BUILDKIT=0 makes the client use the other way", 501)
     args = _table(last, "buildargs")
     return BuildOptions(
         dockerfile=last.get("dockerfile", "") or "Dockerfile",
@@ -59,6 +61,7 @@ def from_query(query: Mapping[str, Sequence[str]]) -> BuildOptions:
         tags=tuple(tag for tag in query.get("t", ()) if tag),
         nocache=_is_true(last.get("nocache", "")),
         pull=_is_true(last.get("pull", "")),
+        quiet=_is_true(last.get("q", "")),
         platform=last.get("platform", "").lower(),
         epoch=_epoch(args.get("SOURCE_DATE_EPOCH")),
         bases=_bases(_table(last, "gitopsd-bases")),

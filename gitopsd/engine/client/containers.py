@@ -203,7 +203,7 @@ def _create(client: Client, options: argparse.Namespace) -> str:
         if error.status != 404 or "image" not in error.message.lower():
             raise
         print(f"Unable to find image '{options.image}' locally", file=sys.stderr)
-        images.show_progress(client.lines("POST", "/images/create", fromImage=options.image), sys.stderr)
+        images.show_progress(images.pulled(client, options.image), sys.stderr)
         return client.call("POST", "/containers/create", body, name=options.name)["Id"]
 
 

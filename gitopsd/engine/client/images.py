@@ -86,8 +86,14 @@ def list_all(client: Client, options: argparse.Namespace) -> int:
 
 
 def pull(client: Client, options: argparse.Namespace) -> int:
-    show_progress(client.lines("POST", "/images/create", fromImage=options.image), sys.stdout)
+    show_progress(pulled(client, options.image), sys.stdout)
     return 0
+
+
+def pulled(client: Client, image: str) -> Iterator[Json]:
+    """The messages of a pull; a name alone means `latest`."""
+    tag = "" if ":" in image.rpartition("/")[2] else "latest"
+    return client.lines("POST", "/images/create", fromImage=image, tag=tag)
 
 
 def push(client: Client, options: argparse.Namespace) -> int:

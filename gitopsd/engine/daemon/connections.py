@@ -22,6 +22,7 @@ from gitopsd.engine.daemon.monitorlink import MonitorLink
 from gitopsd.engine.networks import ports, resolv
 from gitopsd.engine.networks.dns import Resolver
 from gitopsd.engine.networks.endpoint import Attachment, Endpoint
+from gitopsd.engine.networks.network import Network
 from gitopsd.engine.networks.networks import Moved, Networks, Running
 from gitopsd.engine.networks.ports import PortRequest, Reservation
 from gitopsd.engine.runtime import messages
@@ -43,15 +44,15 @@ class Connections:
         self._adopted: list[tuple[Container, dict[str, socket.socket]]] = []
 
     def plan(self, host: Json, endpoints: dict[str, Json]) -> dict[str, Json]:
-        """The `networks` of a record: name to its id, aliases and address asked for; the first one is NetworkMode's. ApiError 404, 400."""
+        """The `networks` of a record: name to its id, aliases and address asked for; the first one is NetworkMode's. ApiError 400."""
         planned: dict[str, Json] = {}
         for name in [host["NetworkMode"], *endpoints]:
-            network = self.networks.find(_real_name(name))
+            network = self._find_asked(name)
             if network.name in planned:
                 continue
             given: Json = {}
             for key, endpoint in endpoints.items():
-                if self.networks.find(_real_name(key)).id == network.id:
+                if self._find_asked(key).id == network.id:
                     given = endpoint
             aliases = texts(given, "Aliases")
             if aliases and network.is_predefined:
@@ -62,6 +63,12 @@ class Connections:
         if len(planned) > 1 and {"host", "none"} & set(planned):
             raise ApiError(400, f"create container: network {host['NetworkMode']} cannot be joined together with others")
         return planned
+
+    def _find_asked(self, name: str) -> Network:
+        try:
+            return self.networks.find(_real_name(name))
+        except ApiError as error:  # 404 would be the image's: the docker CLI then pulls it
+            raise ApiError(400, f"create container: {error.message}") from None
 
     def waits(self, container: Container) -> bool:
         """Whether it leaves ports and names to another: to the running one that it is to replace, or that has taken its place."""
@@ -99,7 +106,10 @@ class Connections:
         if host["NetworkMode"] == "host":
             return {name: f"/etc/{name}" for name in ("hosts", "hostname", "resolv.conf") if os.path.exists(f"/etc/{name}")}
         lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-        lines += [f"{address}\t{name}" for name, _, address in (entry.partition(":") for entry in host["ExtraHosts"])]
+        lines += [
+            f"{_address(container, address)}\t{name}"
+            for name, _, address in (entry.partition(":") for entry in host["ExtraHosts"])
+        ]
         lines += [f"{endpoint['address']}\t{hostname}" for endpoint in container.endpoints.values()]
         texts_of = {"hosts": "\n".join(lines) + "\n", "hostname": f"{hostname}\n", "resolv.conf": self._resolv_conf(container)}
         written: dict[str, str] = {}
@@ -226,6 +236,16 @@ class Connections:
         names = [name for name in await _held(container) if name.startswith("port/")]
         if names and container.monitor is not None:
             await container.monitor.ask("drop-sockets", names=names)
+
+
+def _address(container: Container, asked: str) -> str:
+    """An address of ExtraHosts; `host-gateway` is where the container reaches its host.  [pure]"""
+    if asked != "host-gateway":
+        return asked
+    for endpoint in container.endpoints.values():
+        if endpoint["gateway"]:
+            return endpoint["gateway"]
+    raise ApiError(400, f"start container {container.name}: host-gateway: it has no network with a gateway")
 
 
 def _few(things: list[_Thing]) -> Iterator[list[_Thing]]:

@@ -25,6 +25,7 @@ from gitopsd.engine.events.changes import Changes
 from gitopsd.engine.images.images import Use
 from gitopsd.engine.runtime.capabilities import bounded
 from gitopsd.engine.volumes.volumes import Volumes
+from gitopsd.oci.platform import Platform, runs_on
 from gitopsd.oci.reference import InvalidReference, parse_reference
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class FoundImage(Protocol):
     def digest(self) -> str: ...
     @property
     def config(self) -> Json: ...
+    @property
+    def platform(self) -> Platform: ...
 
 
 class ImageSource(Protocol):
@@ -55,6 +58,7 @@ class _NoImage:
     """What stands for the image of a container that is made of layers."""
 
     id = digest = ""
+    platform = Platform("linux", "")
 
     def __init__(self) -> None:
         self.config: Json = {}
@@ -128,10 +132,13 @@ class Containers:
 
     # changing
 
-    async def create(self, body: Json, name: str, layers: Optional[list[str]] = None) -> tuple[Container, list[str]]:
+    async def create(
+        self, body: Json, name: str, layers: Optional[list[str]] = None, platform: Optional[Platform] = None
+    ) -> tuple[Container, list[str]]:
         """Make a container; it and the warnings for the caller. Durable when it returns; ApiError leaves nothing behind but volumes.
 
-        With `layers` it is made of these, and the image that the body names is looked up by nobody: a step of a build.
+        With `layers` it is made of these, and the image that the body names is looked up by nobody: a step of a build. `platform`: the
+        only one that will do.
         """
         config, host, endpoints = create.read(body)
         self._lifecycle.warm()
@@ -144,6 +151,11 @@ class Containers:
         if config["StopSignal"]:
             signal_number(config["StopSignal"])
         image = self._images.find(config["Image"]) if layers is None else _NoImage()
+        if platform is not None and runs_on(image.platform, platform) is None:
+            mismatch = f"wanted {platform}, actual: {image.platform}"
+            raise ApiError(
+                404, f"image with reference {config['Image']} was found but does not match the specified platform: {mismatch}"
+            )
         merged = spec.merge_config(config, image.config)
         identity = self._new_id()
         merged["Hostname"] = config["Hostname"] or ("" if host["NetworkMode"] == "host" else identity[:12])

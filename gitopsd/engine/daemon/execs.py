@@ -101,13 +101,17 @@ class Execs:
             self._execs.pop(name, None)
         container.execs.clear()
 
-    async def start(self, made: Exec, detach: bool) -> None:
-        """Start the program; ApiError when it cannot be run. Without `detach` its pipes wait in `outputs` and `stdin`."""
-        container = made.container
+    def check(self, made: Exec) -> None:
+        """ApiError 409 when it cannot be started."""
         if made.is_started:
             raise ApiError(409, f"Error: Exec command {made.id} has already run")
-        if not container.is_running or container.pidfd < 0:
-            raise ApiError(409, f"container {container.id} is not running")
+        if not made.container.is_running or made.container.pidfd < 0:
+            raise ApiError(409, f"container {made.container.id} is not running")
+
+    async def start(self, made: Exec, detach: bool) -> None:
+        """Start the program; ApiError when it cannot be run. Without `detach` its pipes wait in `outputs` and `stdin`."""
+        self.check(made)
+        container = made.container
         made.is_started = True
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

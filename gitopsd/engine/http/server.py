@@ -11,10 +11,13 @@ Not here: routes, errors' shapes (engine/api).
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import select
 import socket
 import struct
+import termios
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -25,6 +28,7 @@ import h11
 
 _CHUNK = 262144
 _MAX_HEAD = 65536
+_READ_WAIT_S = 1.0
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -65,6 +69,16 @@ class Stream:
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()
+
+    async def taken(self) -> None:
+        """Return when the peer has read what was written, or does not within a second: docker-py loses what comes together with the head."""
+        descriptor, left, pause_s = self._writer.get_extra_info("socket").fileno(), array.array("i", [0]), 0.0002
+        while pause_s < _READ_WAIT_S / 2:
+            fcntl.ioctl(descriptor, termios.TIOCOUTQ, left)
+            if not left[0]:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
 
     async def closed(self) -> None:
         """Return when the peer has closed both directions, whether or not somebody reads or writes; for ever waiting on TCP, which cannot tell."""

@@ -51,7 +51,7 @@ from gitopsd.oci.manifest import (
     render,
     render_manifest,
 )
-from gitopsd.oci.platform import normalise
+from gitopsd.oci.platform import Platform, normalise
 from gitopsd.oci.reference import InvalidReference, Reference, parse_reference
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -94,6 +94,10 @@ class Image:
     @property
     def config(self) -> dict[str, Any]:
         return dict(self.parsed.settings)
+
+    @property
+    def platform(self) -> Platform:
+        return self.parsed.platform
 
     @property
     def document(self) -> Mapping[str, Any]:

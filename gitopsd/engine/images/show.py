@@ -17,6 +17,8 @@ from gitopsd.oci.manifest import ImageConfig, Manifest
 from gitopsd.oci.reference import parse_reference
 
 Json = dict[str, Any]
+NO_TIME_S = -62135596800
+"""Go's time that is none."""
 _FILTERS = ("dangling", "label", "reference", "before", "since", "until")
 
 
@@ -121,7 +123,7 @@ def history(image: Described) -> list[Json]:
 
 
 def seconds_of(text: str) -> int:
-    """An RFC 3339 time in seconds since the epoch; 0 for what is none, or before."""
+    """An RFC 3339 time in seconds since the epoch; for what is none the beginning of the year 1, which clients show as no time."""
     cut = text.strip().replace("Z", "+00:00")
     head, dot, rest = cut.partition(".")
     if dot:  # fromisoformat of 3.9 takes no nanoseconds
@@ -130,10 +132,10 @@ def seconds_of(text: str) -> int:
     try:
         when = datetime.fromisoformat(cut)
     except ValueError:
-        return 0
+        return NO_TIME_S
     if when.tzinfo is None:
         when = when.replace(tzinfo=timezone.utc)
-    return max(0, int(when.timestamp()))
+    return int(when.timestamp())
 
 
 def _matches(image: Described, filters: Mapping[str, Sequence[str]], by_name: Callable[[str], Described]) -> bool:

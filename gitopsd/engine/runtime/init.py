@@ -74,13 +74,16 @@ def run(spec: dict[str, Any], channel: socket.socket) -> None:
         rootfs.mount_overlay(spec["layers"], spec["overlay"], target)
         root = rootfs.make_root(target, config)
         guard.close_imports()
-        rootfs.enter_root(root, config["root"].get("readonly", False))
+        rootfs.enter_root(root)
         os.umask(0o22)
         step = "start"
         message, _ = messages.receive(channel)
         if message.get("op") != "start":
             os._exit(1)
         step = "process"
+        make_directory(config["process"])
+        if config["root"].get("readonly", False):
+            rootfs.make_read_only()
         execute(config["process"])
     except ExecFailed as error:
         fields = {"errno": error.number, "argument": error.argument}
@@ -119,20 +122,33 @@ def open_sockets() -> list[socket.socket]:
     return [route, netfilter, udp, tcp]
 
 
+def make_directory(settings: dict[str, Any]) -> None:
+    """Make the working directory of an OCI `process` where it is missing: as Docker does for a container, but not for an exec. Raises ExecFailed."""
+    path = settings["cwd"]
+    if os.path.lexists(path):
+        return
+    uid, gid, _, _ = _resolve_user(settings)
+    made = ""
+    try:
+        for name in path.strip("/").split("/"):
+            made += "/" + name
+            if not os.path.isdir(made):
+                os.mkdir(made, 0o755)
+                os.chown(made, uid, gid)
+    except OSError as error:
+        raise ExecFailed(error.errno or 0, path, f"mkdir of cwd ({_shown(path)!r}) failed: {describe(error)}") from error
+
+
 def execute(settings: dict[str, Any]) -> None:
     """Set limits, user and capabilities of an OCI `process`, and run it. Raises ExecFailed, and UserError with the user.
 
     Everything but the standard streams is closed on exec, the channel to the parent too: that it closes says that the program runs.
     """
     environment = dict(text.partition("=")[::2] for text in settings["env"])
-    identity = settings["user"]
-    try:
-        uid, gid, groups, home = user.resolve(identity.get("username", ""))
-    except user.UserError as error:
-        raise ExecFailed(errno.EINVAL, identity.get("username", ""), str(error)) from error
+    uid, gid, groups, home = _resolve_user(settings)
     environment.setdefault("HOME", home)
     _set_limits(settings.get("rlimits", []))
-    enter_directory(settings["cwd"], uid, gid)
+    enter_directory(settings["cwd"])
     capabilities.apply(settings["capabilities"]["bounding"], uid, gid, groups, settings.get("noNewPrivileges", False))
     process.set_parent_death_signal(signal.SIGKILL)  # after the last change of user, which clears it
     process.close_on_exec_from(3)
@@ -141,17 +157,17 @@ def execute(settings: dict[str, Any]) -> None:
     _exec(arguments, environment)
 
 
-def enter_directory(path: str, uid: int, gid: int) -> None:
-    """Go to the working directory, made if it is missing; it must lie inside the root (CVE-2024-21626)."""
+def _resolve_user(settings: dict[str, Any]) -> tuple[int, int, list[int], str]:
+    name = settings["user"].get("username", "")
     try:
-        os.chdir(path)
-    except FileNotFoundError:
-        made = ""
-        for name in path.strip("/").split("/"):
-            made += "/" + name
-            if not os.path.isdir(made):
-                os.mkdir(made, 0o755)
-                os.chown(made, uid, gid)
+        return user.resolve(name)
+    except user.UserError as error:
+        raise ExecFailed(errno.EINVAL, name, str(error)) from error
+
+
+def enter_directory(path: str) -> None:
+    """Go to the working directory; it must lie inside the root (CVE-2024-21626)."""
+    try:
         os.chdir(path)
     except OSError as error:
         raise ExecFailed(error.errno or 0, path, f"chdir to cwd ({_shown(path)!r}) failed: {describe(error)}") from error

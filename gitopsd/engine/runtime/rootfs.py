@@ -59,15 +59,18 @@ def make_root(target: str, config: dict[str, Any]) -> int:
     return root
 
 
-def enter_root(root: int, read_only: bool) -> None:
+def enter_root(root: int) -> None:
     """Make it this process's root, and the old one unreachable."""
-    if read_only:
-        km.set_attributes(root, "", km.MOUNT_ATTR_RDONLY, recursive=False)
     os.fchdir(root)
     km.pivot_root(".", ".")
     km.unmount(".")
     os.chdir("/")
     os.close(root)
+
+
+def make_read_only() -> None:
+    """The root alone, not what is mounted below it."""
+    km.set_attributes(km.AT_FDCWD, "/", km.MOUNT_ATTR_RDONLY, recursive=False)
 
 
 def _mount(root: int, entry: dict[str, Any]) -> None:

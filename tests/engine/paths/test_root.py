@@ -11,7 +11,7 @@ import pytest
 
 from gitopsd.engine.kernel.files import RENAME_EXCHANGE, renameat2
 from gitopsd.engine.paths.resolve import open_by_kernel, open_by_walk
-from gitopsd.engine.paths.root import Root, remove_tree
+from gitopsd.engine.paths.root import Root, disk_usage, remove_tree
 
 SECRET = b"outside"
 
@@ -257,3 +257,10 @@ def test_swapping_folders_and_links_meanwhile_never_leads_outside__cve_2018_1566
     assert read > 0
     assert sorted(os.listdir(tmp_path)) == ["dir", "root", "secret"]
     assert (tmp_path / "secret").read_bytes() == SECRET
+
+
+def test_disk_usage_counts_a_file_with_two_names_once_and_nothing_outside(root: Root, tmp_path: Path) -> None:
+    os.link(tmp_path / "root/a/b/file", tmp_path / "root/second")
+    (tmp_path / "root/out").symlink_to("../dir")
+    (tmp_path / "dir/large").write_bytes(bytes(100_000))
+    assert disk_usage(str(tmp_path / "root")) == len(b"inside") + len("../dir")

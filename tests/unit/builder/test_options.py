@@ -31,6 +31,7 @@ def test_everything_that_is_there_is_taken() -> None:
             "target": ["final"],
             "nocache": ["1"],
             "pull": ["1"],
+            "q": ["1"],
             "platform": ["Linux/AMD64"],
             "gitopsd-bases": [f'{{"busybox:stable": "{DIGEST}"}}'],
         }
@@ -43,6 +44,7 @@ def test_everything_that_is_there_is_taken() -> None:
         tags=("a:1", "b"),
         nocache=True,
         pull=True,
+        quiet=True,
         platform="linux/amd64",
         epoch=12,
         bases={"busybox:stable": DIGEST},

@@ -39,12 +39,32 @@ def test_what_the_docker_cli_sends_asks_for_nothing_that_is_not_there() -> None:
     ("field", "value"),
     [("Privileged", True), ("PidMode", "host"), ("Devices", [{"PathOnHost": "/dev/sda"}]), ("Init", True), ("Links", ["a:b"]),
      ("NetworkMode", "container:x"), ("UsernsMode", "host"), ("SecurityOpt", ["apparmor=x"]),
-     ("LogConfig", {"Type": "syslog"}), ("VolumesFrom", ["x"])],
+     ("LogConfig", {"Type": "syslog"}), ("VolumesFrom", ["x"]), ("Annotations", {"a": "b"})],
 )  # fmt: skip
 def test_what_is_not_there_yet_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ApiError, match=field) as caught:
         create.read({"Image": "x", "HostConfig": {field: value}})
     assert (caught.value.status, caught.value.code) == (501, "not-there-yet")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [({"HostConfig": {"LogConfig": {"Config": {"max-size": "1m"}}}}, "LogConfig.Config max-size"),
+     ({"MacAddress": "02:42:ac:11:00:02"}, "MacAddress"),
+     *(({"NetworkingConfig": {"EndpointsConfig": {"front": endpoint}}}, f"front.{key}")
+       for key, endpoint in (("DriverOpts", {"DriverOpts": {"a": "b"}}), ("IPv6Address", {"IPAMConfig": {"IPv6Address": "fe80::2"}})))],
+)  # fmt: skip
+def test_what_is_not_there_yet_is_refused_where_it_stands(body: dict[str, Any], words: str) -> None:
+    with pytest.raises(ApiError, match=f"{words} is not there yet") as caught:
+        create.read({"Image": "x", **body})
+    assert caught.value.status == 501
+
+
+def test_what_concerns_the_client_alone_is_kept_for_it() -> None:
+    _, host, _ = create.read({"Image": "x", "HostConfig": {"ContainerIDFile": "/tmp/id"}})
+    assert (host["ContainerIDFile"], host["LogConfig"]["Type"]) == ("/tmp/id", "json-file"), (
+        "docker-py asks for output of json-file alone"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,24 @@
+"""An engine for other people's clients, as tests/engine has it, and a registry of ours beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.conftest import engine, pytest_runtest_makereport, shared_engine  # noqa: F401  fixtures, and what they need
+from tests.engine.running import PYTHON, Engine, until
+
+
+@pytest.fixture(scope="module")
+def registry(shared_engine: Engine) -> Iterator[str]:  # noqa: F811
+    """The address of an embedded registry on the engine's host."""
+    address, log = "localhost:5000", shared_engine.folder / "registry.log"
+    roots = ["--data-root", str(shared_engine.folder / "registry"), "--listen", "127.0.0.1:5000"]
+    pid = shared_engine.run_program([PYTHON, "-m", "gitopsd.engine.main", "registry", *roots], log)
+    until(lambda: log.exists() and "registry on" in log.read_text(), "the registry listens")
+    yield address
+    os.kill(pid, signal.SIGTERM)
+    shared_engine.keeper.ended(pid)
