@@ -166,7 +166,7 @@ class _Run:
         try:
             made = self._with_patience(step)
         except GitopsdError as said:
-            is_gone = isinstance(said, EngineError) and said.status == 404
+            is_gone = isinstance(said, EngineError) and (said.status == 404 or said.code == "no-such-network")
             error = explain(said, self.plan, step)
             if error.code == "generation-changed" or is_gone:
                 message = f"plan-stale: {step.object} on {step.host} has changed since the plan was made"

@@ -272,7 +272,7 @@ def test_names_are_there_once_and_running_ones_are_not_removed(engine: Engine) -
     made = engine.run(engine.spec())
     refused(lambda: engine.create(engine.spec()), 409)
     refused(lambda: engine.api.remove(made), 409)
-    refused(lambda: engine.create(engine.spec("other", networks=(Attachment("nosuch"),))), 404)
+    refused(lambda: engine.create(engine.spec("other", networks=(Attachment("nosuch"),))), 400, "no-such-network")
 
 
 def test_a_replacement_waits_and_takes_over_at_the_transition(engine: Engine) -> None:

@@ -201,7 +201,7 @@ class FakeEngine:
         endpoints = dict((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {})
         for network in endpoints:
             if not any(n["create"]["Name"] == network for n in self.networks.values()):
-                raise NoError(404, f"network {network} not found")
+                raise NoError(400, f"create container: network {network} not found", "no-such-network")
         for mount in (body.get("HostConfig") or {}).get("Mounts") or ():
             if mount["Type"] == "volume":
                 self.volumes.setdefault(mount["Source"], {"Name": mount["Source"]})

@@ -68,7 +68,7 @@ class Connections:
         try:
             return self.networks.find(_real_name(name))
         except ApiError as error:  # 404 would be the image's: the docker CLI then pulls it
-            raise ApiError(400, f"create container: {error.message}") from None
+            raise ApiError(400, f"create container: {error.message}", "no-such-network") from None
 
     def waits(self, container: Container) -> bool:
         """Whether it leaves ports and names to another: to the running one that it is to replace, or that has taken its place."""
