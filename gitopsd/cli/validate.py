@@ -20,13 +20,14 @@ def command(folder: Path, is_json: bool) -> None:
     found as if nothing ran there yet. Ends with 0 when all is well and with 1 when anything is wrong, all of which is printed.
     """
     from gitopsd.control.misfits import misfits
+    from gitopsd.control.settings import registry_listen
     from gitopsd.model.errors import Errors
     from gitopsd.render import Renderer
     from gitopsd.source import folder_revision
 
     errors: list[str] = []
     summary = ""
-    with Renderer() as renderer:
+    with Renderer(listen=registry_listen()) as renderer:
         try:
             rendered = renderer.render(folder_revision(folder.resolve()))
             errors = [error for stack in (*rendered.blocked, *misfits(rendered)) for error in stack.errors]

@@ -80,6 +80,10 @@ class LocalServices:
                 time.sleep(0.05)
             self._registry_is_up = True
 
+    def registry_answers(self, registry: Registry) -> bool:
+        """Whether the embedded registry runs, and at its address."""
+        return self._pid() != 0 and _answers(registry.address)
+
     def status(self) -> dict[str, str | int]:
         installed = read_installed(LocalLink(), self.place())
         return {

@@ -26,6 +26,8 @@ class Settings:
     """A branch, tag or commit."""
     key: Path | None = None
     """The private key for hosts that name none."""
+    registry_listen: str = ""
+    """The one address beside loopback at which the embedded registry may listen, should the fleet file ask for it."""
 
     @property
     def store(self) -> Path:
@@ -78,7 +80,12 @@ def read_settings(
         address = str(_repository_around(Path(address).expanduser().absolute()))
     named = reference or os.environ.get("GITOPSD_REF") or _checked_out(Path(address))
     private = key or os.environ.get("GITOPSD_KEY")
-    return Settings(folder, address, named, Path(private).expanduser() if private else None)
+    return Settings(folder, address, named, Path(private).expanduser() if private else None, registry_listen())
+
+
+def registry_listen() -> str:
+    """From the environment alone: no file in Git may say it."""
+    return os.environ.get("GITOPSD_REGISTRY_LISTEN", "")
 
 
 def _repository_around(folder: Path) -> Path:

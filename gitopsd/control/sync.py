@@ -68,14 +68,15 @@ def look(
     """What would happen at a revision.
 
     `known`: pins to fall back on while a registry does not answer; `pins`: pins to take as they are. `bring`: first have the engine on every
-    host. `is_retry`: try what failed at this commit again.
+    host, and the embedded registry up; without it nothing is started anywhere. `is_retry`: try what failed at this commit again.
     """
     rendered = work.renderer.render(revision)
     fleet, reach, store = rendered.fleet, work.reach(rendered.fleet), work.store
-    work.services.ensure_registry(fleet.registry)
+    if bring:
+        work.services.ensure_registry(fleet.registry)
     observed, brought = _observe(work, rendered, bring)
     if pins is None:  # after the hosts have said what they are
-        pins = pin(revision, rendered, work.registries(fleet), reach.platform(observed), known)
+        pins = pin(revision, rendered, work.lookups(fleet), reach.platform(observed), known)
     previous = store.previous()
     bad = () if is_retry else store.bad_revisions()
     desired, blocked = hold_back(place(rendered, pins, observed), previous, bad, revision.commit)

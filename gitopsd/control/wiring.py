@@ -17,7 +17,7 @@ from gitopsd.control.services import LocalServices
 from gitopsd.control.settings import Settings, check_state_dir
 from gitopsd.hosts.bootstrap import Place
 from gitopsd.model.fleet import Fleet
-from gitopsd.registries import DistributionRegistries
+from gitopsd.registries import DistributionRegistries, Registries, StoredRegistries
 from gitopsd.render import Renderer
 from gitopsd.source import Repository
 from gitopsd.store import Store
@@ -59,7 +59,7 @@ class Wiring:
     def renderer(self) -> Renderer:
         with self._lock:
             if self._renderer is None:
-                self._renderer = Renderer()
+                self._renderer = Renderer(listen=self.settings.registry_listen)
             return self._renderer
 
     @property
@@ -101,6 +101,13 @@ class Wiring:
                 made = DistributionRegistries(dict(fleet.registry.mirrors), fleet.registry.insecure)
                 self._registries = (fleet.registry, made)
             return self._registries[1]
+
+    def lookups(self, fleet: Fleet) -> Registries:
+        """The same for looking names up, also while the embedded registry does not run."""
+        asked = self.registries(fleet)
+        if not fleet.registry.embedded or self.services.registry_answers(fleet.registry):
+            return asked
+        return StoredRegistries(asked, fleet.registry.address, self.settings.engine_data)
 
     def images(self, fleet: Fleet) -> RegistryImages:
         return RegistryImages(self.registries(fleet), fleet.registry.address)

@@ -97,13 +97,13 @@ def _work(channel: socket.socket) -> None:
     for item in job["items"]:
         _allow_cpu(float(job["cpu_s"]))
         name = FLEET if item is None else str(item["name"])
-        send(channel, {"name": name, **_result(tree, item)})
+        send(channel, {"name": name, **_result(tree, item, str(job["listen"]))})
 
 
-def _result(tree: Tree, item: Any) -> dict[str, Any]:
+def _result(tree: Tree, item: Any, listen: str) -> dict[str, Any]:
     try:
         if item is None:
-            return {"value": to_json(render_fleet(tree))}
+            return {"value": to_json(render_fleet(tree, listen))}
         return {"value": to_json(render_stack(tree, from_json(StackEntry, item)))}
     except Errors as caught:
         return {"errors": [error_to_json(error) for error in caught.errors]}

@@ -23,8 +23,8 @@ _LEFT_OUT = "left-out"
 _WIDEST_POOL = 16  # docs/state.md: half of the pool is cut into host blocks of /21
 
 
-def read_fleet(text: str, file: str = FLEET_FILE) -> Fleet:
-    """The fleet that the text describes."""
+def read_fleet(text: str, file: str = FLEET_FILE, listen: str = "") -> Fleet:
+    """The fleet that the text describes. `listen`: the address beside loopback at which the controller lets its registry be reached."""
     place = Place(file, parse_yaml(text, file))
     form = _form(place)
     if form is None:
@@ -32,7 +32,7 @@ def read_fleet(text: str, file: str = FLEET_FILE) -> Fleet:
     fleet = Fleet(
         name=form.name,
         hosts=tuple(_host(name, host, place) for name, host in sorted(form.hosts.items())),
-        registry=_registry(form.registry),
+        registry=_registry(form.registry, place, listen),
         stacks=tuple(_entry(name, entry, place) for name, entry in sorted(form.stacks.items())),
         pool=_pool(form.network.pool, place),
         known_hosts=form.ssh.known_hosts,
@@ -90,8 +90,26 @@ def values_of(entry: StackEntry) -> dict[str, Any]:
     return {name: json.loads(text, parse_int=WrittenInt.of, parse_float=WrittenFloat.of) for name, text in entry.values}
 
 
-def _registry(form: schema.Registry) -> Registry:
+def _registry(form: schema.Registry, place: Place, listen: str) -> Registry:
+    """Whoever may commit must not open a port of the controller's machine: the embedded registry asks nobody who they are."""
+    host, _, port = form.address.rpartition(":")
+    if form.embedded and not (host and port.isdigit()):
+        place.say(
+            ("registry", "address"), "bad-value", f"{form.address} has no port, and the controller's own registry needs one"
+        )
+    elif form.embedded and not _is_loopback(host) and form.address != listen:
+        hint = f"expected 127.0.0.1:PORT; where its network may be trusted, start gitopsd with GITOPSD_REGISTRY_LISTEN={form.address}"
+        place.say(
+            ("registry", "address"), "not-loopback", f"the controller's own registry does not listen at {form.address}", hint
+        )
     return Registry(form.address, form.embedded, tuple(sorted(form.mirrors.items())), tuple(sorted(form.insecure)))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _host(name: str, form: schema.Host, place: Place) -> Host:

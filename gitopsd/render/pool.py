@@ -39,9 +39,10 @@ _PROGRAM = "import sys; sys.path = sys.argv[2:]; from gitopsd.render.child impor
 
 
 class Renderer:
-    """A warm child; one job at a time. `cpu_s` and `wall_s` are for each file, `memory_bytes` for all of a job."""
+    """A warm child; one job at a time. `cpu_s` and `wall_s` are for each file, `memory_bytes` for all of a job; `listen` is fleet.py's."""
 
-    def __init__(self, cpu_s: float = 5.0, wall_s: float = 30.0, memory_bytes: int = 256 * 1024 * 1024) -> None:
+    def __init__(self, cpu_s: float = 5.0, wall_s: float = 30.0, memory_bytes: int = 256 * 1024 * 1024, listen: str = "") -> None:
+        self._listen = listen
         self._cpu_s = cpu_s
         self._wall_s = wall_s
         self._memory_bytes = memory_bytes
@@ -102,7 +103,8 @@ class Renderer:
         """What came of the items, in order, up to the one that the child did not survive; that one is an error."""
         ours, theirs = socket.socketpair()
         done: list[tuple[str, Value | Errors]] = []
-        job = {"items": [to_json(item) for item in items], "cpu_s": self._cpu_s, "memory_bytes": self._memory_bytes}
+        job: dict[str, Any] = {"items": [to_json(item) for item in items], "listen": self._listen}
+        job |= {"cpu_s": self._cpu_s, "memory_bytes": self._memory_bytes}
         with ours:
             with theirs:
                 control = self._start()

@@ -47,13 +47,13 @@ def render(revision: Revision) -> Rendered:
     return Rendered(fleet, tuple(stacks), tuple(blocked))
 
 
-def render_fleet(tree: Tree) -> Fleet:
+def render_fleet(tree: Tree, listen: str = "") -> Fleet:
     """The fleet file of a tree; Errors when it is missing or wrong."""
     try:
         text = Reader(tree).text(FLEET_FILE)
     except GitopsdError as error:
         raise Errors([error.at(Where(file=FLEET_FILE))]) from None
-    return read_fleet(text)
+    return read_fleet(text, listen=listen)
 
 
 def render_stack(tree: Tree, entry: StackEntry) -> Stack:

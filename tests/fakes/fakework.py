@@ -132,12 +132,16 @@ class FakeReach(Reach):
 class FakeServices:
     def __init__(self, builder: FakeEngine) -> None:
         self._api = EngineApi(LocalLink(), str(builder.socket))
+        self.started: list[str] = []
 
     def builder(self, registry: Registry) -> EngineApi:
         return self._api
 
     def ensure_registry(self, registry: Registry) -> None:
-        pass
+        self.started.append(registry.address)
+
+    def registry_answers(self, registry: Registry) -> bool:
+        return True
 
     def close(self) -> None:
         self._api.close()

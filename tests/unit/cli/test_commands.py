@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +172,39 @@ def test_hosts_are_listed(fleet: Path) -> None:
     done = run(fleet, "host", "list")
     assert done.returncode == 3
     assert "Unknown" in done.stdout
+
+
+def test_a_commit_cannot_open_a_port_of_the_controllers_machine(fleet: Path) -> None:
+    port = a_free_port()
+    registry = f'registry: {{address: "0.0.0.0:{port}"}}'
+    (fleet / "gitopsd.yaml").write_text(FLEET.replace(FLEET.splitlines()[1], registry))
+    for words in (["plan", "--revision", "-"], ["validate"]):
+        done = run(fleet, *words)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: not-loopback\n  gitopsd.yaml:2  registry.address: ")
+    assert not (fleet.parent / "state" / "registry.pid").exists()
+    os.environ["GITOPSD_REGISTRY_LISTEN"] = f"0.0.0.0:{port}"
+    try:
+        assert run(fleet, "validate").returncode == 0, "the controller's own environment may allow it"
+    finally:
+        del os.environ["GITOPSD_REGISTRY_LISTEN"]
+
+
+def test_plan_starts_no_service(fleet: Path) -> None:
+    port = a_free_port()
+    registry = f'registry: {{address: "127.0.0.1:{port}", mirrors: {{docker.io: "127.0.0.1:{port}"}}}}'
+    (fleet / "gitopsd.yaml").write_text(FLEET.replace(FLEET.splitlines()[1], registry))
+    (fleet / "Dockerfile").write_text("FROM scratch\n")
+    (fleet / "stacks" / "shop.yaml").write_text("services:\n  web:\n    build: ..\n    deploy: {mode: global}\n")
+    done = run(fleet, "plan", "--revision", "-", "--json")
+    blocked = json.loads(done.stdout)["blocked"]
+    assert not [why for _, why in blocked if "registry" in why], "an image that was never built is not a registry that is silent"
+    assert not (fleet.parent / "state" / "registry.pid").exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def a_free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
