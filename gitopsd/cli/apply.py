@@ -35,6 +35,7 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.saved import check_saved
     from gitopsd.control.sync import look, sync
+    from gitopsd.control.uncommitted import uncommitted_line
     from gitopsd.control.wiring import Wiring
     from gitopsd.model.errors import GitopsdError
     from gitopsd.plan import render_text, to_document
@@ -44,9 +45,12 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
         chosen = _read(plan)
     else:
         with Wiring(settings) as work:
-            chosen = look(work, find_revision(work)).plan
+            current = look(work, find_revision(work))
+            chosen, edited = current.plan, uncommitted_line(work, current)
         if not is_json:
             print_plan(render_text(chosen))
+            if edited:
+                click.echo(edited, err=True)
         if not chosen.is_empty and not yes and not (sys.stdin.isatty() and click.confirm("Apply this plan?")):
             click.echo("nothing was done; say yes with --yes", err=True)
             sys.exit(1)

@@ -120,15 +120,23 @@ def bootstrap(hosts: tuple[str, ...], **given: Any) -> None:
 @click.option("--delete-volumes", is_flag=True, help="Also delete the data of its volumes.")
 @of_repository
 def remove(host: str, delete_volumes: bool, **given: Any) -> None:
-    """Take the engine, and everything that it made, off HOST. Volumes stay in the way until told that they may go."""
+    """Take the engine, and everything that it made, off HOST. Volumes stay in the way until told that they may go.
+
+    HOST may also have left the fleet file already: how it is reached is then looked up in Git's history.
+    """
+    from gitopsd.control.left import fleet_with
     from gitopsd.control.lock import writer
+    from gitopsd.control.revisions import find_revision
     from gitopsd.control.wiring import Wiring
     from gitopsd.hosts import bootstrap as bootstrap_
 
     settings = settings_of(**given)
     with writer(settings), Wiring(settings) as work:
-        reach = _reach(work)
+        known = {each.name for each in work.renderer.render_fleet(find_revision(work).tree).hosts}
+        reach = work.reach(fleet_with(work, host))
         bootstrap_.remove(reach.link(host), reach.place, delete_volumes)
+        if host not in known:
+            work.store.forget_host(host)
     click.echo(f"{host}: nothing of the engine is left")
 
 

@@ -28,18 +28,22 @@ def command(revision: str | None, output: Path | None, is_json: bool, **given: A
 
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.sync import look
+    from gitopsd.control.uncommitted import uncommitted_line
     from gitopsd.control.wiring import Wiring
     from gitopsd.model.exits import exit_of_plan
     from gitopsd.plan import render_text, to_document
 
     with Wiring(settings_of(**given)) as work:
-        plan = look(work, find_revision(work, revision)).plan
+        view = look(work, find_revision(work, revision))
+        plan, edited = view.plan, uncommitted_line(work, view)
     if output:
         output.write_text(json.dumps(to_document(plan)) + "\n")
     if is_json:
         print_json(to_document(plan))
     else:
         print_plan(render_text(plan))
+        if edited:
+            click.echo(edited, err=True)
         if output and not plan.is_empty:
             click.echo(f"\ngitopsd apply {output}")
     sys.exit(exit_of_plan(plan))

@@ -27,6 +27,7 @@ def command(stacks: tuple[str, ...], allow: tuple[str, ...], lock_wait: float, i
     from gitopsd.control.lock import writer
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.sync import look, sync
+    from gitopsd.control.uncommitted import uncommitted_line
     from gitopsd.control.wiring import Wiring
 
     settings = settings_of(**given)
@@ -34,4 +35,7 @@ def command(stacks: tuple[str, ...], allow: tuple[str, ...], lock_wait: float, i
         return
     with writer(settings, lock_wait), Wiring(settings) as work:
         view = look(work, find_revision(work), bring=True)
+        edited = uncommitted_line(work, view)
+        if edited and not is_json:
+            click.echo(edited, err=True)
         finish(sync(work, view, stacks or None, allow, watch(is_json)), is_json, stacks or None)

@@ -21,6 +21,7 @@ from gitopsd.apply import Timing, Watch
 from gitopsd.apply.run import DEFAULT_TIMING
 from gitopsd.control.choose import by_stack, choose, is_drift
 from gitopsd.control.guard import LoopGuard
+from gitopsd.control.left import left_hosts
 from gitopsd.control.revisions import find_revision
 from gitopsd.control.saved import check_saved
 from gitopsd.control.serving import Asked, Requests
@@ -74,7 +75,11 @@ class Serve:
         self._woken.set()
 
     def run(self) -> None:
-        """Until told to end. The caller holds the lock of the state folder."""
+        """Until told to end. The caller holds the lock of the state folder.
+
+        Raises at once what nobody can wait for: a folder that is no repository, and that nothing was ever fetched from.
+        """
+        self._check_repository()
         requests = Requests(self._work.settings.socket, self._woken.set)
         self._log.info(f"watching {self._work.repository.address.text} at {self._work.settings.reference}")
         interval = self._poll_s or 30.0
@@ -95,6 +100,11 @@ class Serve:
             watcher.close()
             requests.close()
         self._log.info("ended")
+
+    def _check_repository(self) -> None:
+        repository = self._work.repository
+        if repository.address.kind == "local" and not repository.references():
+            repository.fetch()
 
     def _pause(self) -> float:
         usual = self._drift_s or (self._fleet().drift_s if self._last else 60.0)
@@ -132,6 +142,9 @@ class Serve:
                 self._said.pop("source", None)
             except GitopsdError as error:
                 self._say("source", str(error), "warning")
+                if self._last is None:  # there is nothing else to do, so try again soon
+                    self._may_have_moved = True
+                    self._failures += 1
         try:
             revision = self._work.repository.revision(self._work.settings.reference)
             self._work.renderer.render(revision)
@@ -179,6 +192,8 @@ class Serve:
                 chosen.discard(stack)
                 host, name, field = fight
                 why[stack] = f"{field} of {name} on {host} comes back each time it is healed; something else sets it"
+        for host, sentence in left_hosts(self._work, view.rendered.fleet).items():
+            self._say(f"gone {host}", sentence, "warning")
         self._describe(plan, why)
         if plan.refused:
             chosen.clear()

@@ -78,7 +78,7 @@ def read_settings(
     address = repository or os.environ.get("GITOPSD_REPO") or str(_repository_around(Path.cwd()))
     if Path(address).expanduser().is_dir():
         address = str(_repository_around(Path(address).expanduser().absolute()))
-    named = reference or os.environ.get("GITOPSD_REF") or _checked_out(Path(address))
+    named = reference or os.environ.get("GITOPSD_REF") or checked_out(Path(address))
     private = key or os.environ.get("GITOPSD_KEY")
     return Settings(folder, address, named, Path(private).expanduser() if private else None, registry_listen())
 
@@ -96,7 +96,7 @@ def _repository_around(folder: Path) -> Path:
     return folder
 
 
-def _checked_out(folder: Path) -> str:
+def checked_out(folder: Path) -> str:
     """The branch that a repository on this machine has checked out; of another, HEAD: its default branch."""
     for head in (folder / ".git" / "HEAD", folder / "HEAD"):
         try:

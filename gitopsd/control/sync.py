@@ -16,6 +16,7 @@ from gitopsd.apply.run import DEFAULT_TIMING, QUIET
 from gitopsd.build import build
 from gitopsd.control.clock import now
 from gitopsd.control.held import hold_back
+from gitopsd.control.left import left_hosts
 from gitopsd.control.reach import Brought
 from gitopsd.control.settle import settle, with_digests
 from gitopsd.control.wiring import Wiring
@@ -80,7 +81,8 @@ def look(
     previous = store.previous()
     bad = () if is_retry else store.bad_revisions()
     desired, blocked = hold_back(place(rendered, pins, observed), previous, bad, revision.commit)
-    made = plan(desired, observed, now(), RevisionName.of(revision), pins.builds, blocked, previous)
+    notes = tuple(left_hosts(work, fleet).values())
+    made = plan(desired, observed, now(), RevisionName.of(revision), pins.builds, blocked, previous, notes=notes)
     return View(revision, rendered, pins, observed, desired, made, brought)
 
 

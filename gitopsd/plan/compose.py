@@ -32,11 +32,12 @@ def plan(
     blocked: tuple[tuple[str, str], ...] = (),
     previous: Desired | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    notes: tuple[str, ...] = (),
 ) -> Plan:
     """The plan that makes `observed` what is `desired`.
 
     `blocked`: stacks that Git cannot have its way with, and why; those in `desired.held` are left alone, others are desired as they were
-    before. `previous` is what was applied last: it only tells drift from Git.
+    before. `previous` is what was applied last: it only tells drift from Git. `notes`: what else to say with it.
     """
     jobs = frozenset(
         (container.stack, dependency.service)
@@ -72,7 +73,7 @@ def plan(
         unknown=tuple((host.host, host.error) for host in observed.hosts if host.error is not None),
         blocked=tuple(sorted((reasons | held).items())),
         refused=refusals(works, observed, limits),
-        notes=_notes(works, observed),
+        notes=(*notes, *_notes(works, observed)),
         unchanged=sum(change.action == "same" for change in changes),
     )
     return replace(drawn, id=id_of(drawn))

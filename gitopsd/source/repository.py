@@ -34,7 +34,7 @@ from git.exc import GitError, ODBError
 from gitopsd.model.errors import GitopsdError, Where
 from gitopsd.model.revision import Revision
 from gitopsd.source.address import Address, parse_address
-from gitopsd.source.git import Ssh, command_in, failure, open_repository, write_config
+from gitopsd.source.git import Ssh, command_in, failure, git_folders, open_repository, write_config
 from gitopsd.source.tree import GitTree
 
 Result = TypeVar("Result")
@@ -136,6 +136,11 @@ class Repository:
         words = ("-1", "--format=%ct", "--end-of-options", _checked(commit), "--", f":(top,literal){path}")
         said = self._with(lambda repo: str(repo.git.log(*words)))
         return int(said) if said.strip() else 0
+
+    def commits(self, commit: str, path: str, limit: int = 200) -> tuple[str, ...]:
+        """The last commits up to this one that touched `path`, the newest first."""
+        words = (f"-{limit}", "--format=%H", "--end-of-options", _checked(commit), "--", f":(top,literal){path}")
+        return tuple(self._with(lambda repo: str(repo.git.log(*words))).split())
 
     def _revision(self, reference: str, commit: str | None) -> Revision:
         def read(repo: Repo) -> Revision:
@@ -277,7 +282,10 @@ class Repository:
     def _unreachable(self, error: Exception) -> GitopsdError:
         what = f"cannot fetch {self.address.text}"
         if isinstance(error, GitCommandError):
-            return failure(error, "repository-unreachable", what, hint="what was fetched last stays in force")
+            hint = "what was fetched last stays in force" if self._known()["references"] else "nothing was ever fetched from it"
+            if self.address.kind == "local" and not git_folders(self.address.text):
+                hint = "make it a repository: git init, then git add and git commit; or name another with --repo"
+            return failure(error, "repository-unreachable", what, hint=hint)
         return GitopsdError("repository-unreachable", f"{what}: {type(error).__name__}", next="retry")
 
     def _no_such(self, reference: str, why: str) -> GitopsdError:

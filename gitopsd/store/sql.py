@@ -143,6 +143,10 @@ class SqlStore:
                 raise GitopsdError("host-number-taken", f"number {number} belongs to host {other}", Where(host=host))
             connection.execute(_host_row(host, number=number))
 
+    def forget_host(self, host: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(delete(tables.hosts).where(tables.hosts.c.host == host))
+
     def states(self) -> Mapping[str, tuple[str, dict[str, Any]]]:
         query = select(tables.hosts).where(tables.hosts.c.etag.is_not(None))
         with self._engine.connect() as connection:

@@ -63,6 +63,10 @@ class Store(Protocol):
         """MUST refuse with `host-number-taken` a number that another host has, and another number for one that has one."""
         ...
 
+    def forget_host(self, host: str) -> None:
+        """A host that left the fleet and has nothing of it any more: its number is free."""
+        ...
+
     def states(self) -> Mapping[str, tuple[str, dict[str, Any]]]:
         """Host to ETag and state, as they were kept last."""
         ...

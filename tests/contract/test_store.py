@@ -100,6 +100,9 @@ def test_a_host_keeps_its_number_and_nobody_else_gets_it(store: Store) -> None:
         store.set_host_number("b", 0)
     store.set_host_number("b", 1)
     assert store.host_numbers() == {"a": 0, "b": 1}
+    store.forget_host("b")
+    store.set_host_number("c", 1)
+    assert store.host_numbers() == {"a": 0, "c": 1}
 
 
 def test_the_last_state_of_a_host_is_kept_beside_its_number(store: Store) -> None:

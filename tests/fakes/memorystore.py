@@ -80,6 +80,10 @@ class MemoryStore:
             raise GitopsdError("host-number-taken", f"number {number} is taken", Where(host=host))
         self._numbers[host] = number
 
+    def forget_host(self, host: str) -> None:
+        self._numbers.pop(host, None)
+        self._states.pop(host, None)
+
     def states(self) -> Mapping[str, tuple[str, dict[str, Any]]]:
         return dict(self._states)
 

@@ -103,6 +103,20 @@ def test_status_ends_with_3_while_a_host_is_unknown(fleet: Path) -> None:
     assert json.loads(run(fleet, "status", "--json").stdout)["hosts"][0]["state"] == "Unknown"
 
 
+def test_plan_names_edits_that_are_not_committed(fleet: Path) -> None:
+    (fleet / "stacks" / "shop.yaml").write_text(SHOP + "    restart: always\n")
+    assert "not committed: stacks/shop.yaml; to plan them: gitopsd plan --revision -\n" in run(fleet, "plan").stderr
+    assert "not committed" not in run(fleet, "plan", "--revision", "-").stderr
+
+
+def test_serve_does_not_wait_for_a_folder_to_become_a_repository(tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    done = run(tmp_path / "bare", "serve")
+    assert done.returncode == 1
+    assert "error: repository-unreachable" in done.stderr
+    assert "hint: make it a repository: git init, then git add and git commit" in done.stderr
+
+
 def test_history_of_nothing(fleet: Path) -> None:
     assert run(fleet, "history").stdout == "No sync yet.\n"
     done = run(fleet, "history", "7")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gitopsd.control.left import fleet_with
 from gitopsd.control.loop import result_of
 from gitopsd.control.revisions import find_good_revision
 from gitopsd.control.sync import Synced, look, status_of, sync
+from gitopsd.control.uncommitted import uncommitted_line
 from gitopsd.model.errors import Errors, GitopsdError
 from tests.fakes.fakeengine import Behaviour, Container
 from tests.fakes.fakework import FAST, FILES, FLEET, SHOP, FakeWork, World, a_work
@@ -116,6 +118,41 @@ def test_a_broken_stack_file_holds_that_stack_alone_and_its_drift_is_still_heale
     assert engine.find("blog-web-1").create["Env"] == ["A=b"]
     applied = work.store.applied()
     assert (applied["shop"].revision.subject, applied["blog"].revision.subject) == ("change", "slip")
+
+
+def test_a_host_that_left_the_fleet_is_named_until_it_was_removed(work: FakeWork) -> None:
+    run(work)
+    there = work.repository.revision("main").commit
+    work.world.upstream.commit({"gitopsd.yaml": ONE_HOST}, "without b")
+    work.world.upstream.commit({"gitopsd.yaml": "hosts: ["}, "slip")
+    work.world.upstream.commit({"gitopsd.yaml": ONE_HOST + "# mended\n"}, "mended")
+    (note,) = run(work).plan.notes
+    assert note == "host b left the fleet; 2 containers keep running there; to remove all of it: gitopsd host remove b"
+    assert fleet_with(work, "b") == work.renderer.render_fleet(work.repository.revision(there).tree)
+    assert fleet_with(work, "a") == work.renderer.render_fleet(work.repository.revision("main").tree)
+    work.store.forget_host("b")
+    assert run(work).plan.notes == ()
+
+
+def test_a_host_that_is_there_under_another_name_is_not_removed_by_its_old_one(work: FakeWork) -> None:
+    run(work)
+    work.world.upstream.commit({"gitopsd.yaml": FLEET.replace("  b:", "  c:")}, "rename b")
+    with pytest.raises(GitopsdError, match=r"10\.0\.0\.2 port 22 is host c of the fleet now"):
+        fleet_with(work, "b")
+
+
+def test_edits_that_are_not_committed_are_named(work: FakeWork) -> None:
+    top = work.world.upstream.path
+    view = look(work, fetched(work))
+    assert uncommitted_line(work, view) == ""
+    (top / "web" / "index.html").write_text("world")
+    (top / "web" / "junk").write_text("not of the commit")
+    (top / "stacks" / "shop.yaml").unlink()
+    assert uncommitted_line(work, view) == (
+        "not committed: stacks/shop.yaml, web/index.html; to plan them: gitopsd plan --revision -"
+    )
+    work.world.upstream.git("branch", "next")
+    assert uncommitted_line(work, look(work, fetched(work, "next"))) == "", "what is checked out is another branch"
 
 
 ONE_HOST = FLEET.replace("  b: {address: 10.0.0.2}\n", "")
@@ -275,9 +312,9 @@ def test_two_controllers_cannot_act_on_one_stack(tmp_path: Path, work: FakeWork)
     assert work.store.bad_revisions() == (), "that is nobody's fault"
 
 
-def fetched(work: FakeWork):
+def fetched(work: FakeWork, reference: str = "main"):
     work.repository.fetch()
-    return work.repository.revision("main")
+    return work.repository.revision(reference)
 
 
 def test_files_of_the_world_are_as_the_other_tests_think(tmp_path: Path) -> None:

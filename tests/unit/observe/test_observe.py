@@ -37,6 +37,11 @@ def failing(error: Exception) -> Callable[[], Engine]:
     return source
 
 
+def test_what_to_do_about_a_host_stays_with_its_error() -> None:
+    error = GitopsdError("host-key-changed", "another key", Where(host="a"), "compare it")
+    assert observe({"a": failing(error)}, "f").hosts[0].error == "host-key-changed: another key\nhint: compare it"
+
+
 def test_a_host_that_has_not_changed_is_taken_as_it_was() -> None:
     engine = Engine()
     first = observe({"a": lambda: engine}, "test")
