@@ -214,11 +214,30 @@ class Root:
 
 
 def disk_usage(path: str) -> int:
-    """Bytes of the files below a directory that we ourselves chose, one with several names once."""
+    """Bytes of the files below a directory that we ourselves chose, one with several names once; without what cannot be opened: it
+    vanishes meanwhile, or lies deeper than a path may be long."""
+    size, seen, waiting = 0, set[int](), [""]
     with Root.at(path) as root:
-        files = (found.status for found in root.walk() if not stat.S_ISDIR(found.status.st_mode))
-        sizes = {(status.st_dev, status.st_ino): status.st_size for status in files}
-    return sum(sizes.values())
+        while waiting:
+            here = waiting.pop()
+            try:
+                folder = root.open(here, os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if here else 0))
+            except OSError:
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        with suppress(FileNotFoundError):
+                            status = entry.stat(follow_symlinks=False)
+                            if stat.S_ISDIR(status.st_mode):
+                                waiting.append(f"{here}/{entry.name}" if here else entry.name)
+                            elif status.st_nlink == 1 or status.st_ino not in seen:
+                                size += status.st_size
+                                if status.st_nlink > 1:
+                                    seen.add(status.st_ino)
+            finally:
+                os.close(folder)
+    return size
 
 
 def clear(folder: int, name: str) -> None:

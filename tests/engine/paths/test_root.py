@@ -264,3 +264,15 @@ def test_disk_usage_counts_a_file_with_two_names_once_and_nothing_outside(root: 
     (tmp_path / "root/out").symlink_to("../dir")
     (tmp_path / "dir/large").write_bytes(bytes(100_000))
     assert disk_usage(str(tmp_path / "root")) == len(b"inside") + len("../dir")
+
+
+def test_disk_usage_ends_where_a_path_would_be_too_long(root: Root, tmp_path: Path) -> None:
+    folder = os.open(tmp_path / "root", os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=folder)
+        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = deeper
+    os.close(folder)
+    assert disk_usage(str(tmp_path / "root")) == len(b"inside")
+    root.empty()
