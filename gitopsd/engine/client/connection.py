@@ -1,6 +1,6 @@
 """A client's conversation with a daemon: plain calls, streams of JSON lines, and connections that are taken over.
 
-`-H unix://PATH` dials a socket here; `-H ssh://[user@]host[:port]` has the ssh program forward the socket of that host.
+`unix://PATH` dials a socket here; `ssh://[user@]host[:port]` has the ssh program forward the socket of that host.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ Body = Union[Json, bytes, IO[bytes], Iterator[bytes], None]
 
 
 class Client:
-    """`host` as `-H` has it. Raises ApiError for what the daemon refuses, OSError when it does not answer."""
+    """`host` as `-H` has it, `named_by` what said so. Raises ApiError for what the daemon refuses, OSError when it does not answer."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, named_by: str = "-H") -> None:
         self._forward: Optional[subprocess.Popen[bytes]] = None
         kind, _, rest = host.partition("://")
-        if kind == "unix":
+        if kind == "unix" and rest:
             self._path = rest
         elif kind == "ssh":
-            self._path = self._forward_by_ssh(host)
+            self._path = self._forward_by_ssh(host, named_by)
         else:
-            raise ApiError(501, f"-H {host}: expected unix://PATH or ssh://[user@]host; tcp:// is not there yet", "not-there-yet")
+            later = "; tcp:// is not there yet" if kind == "tcp" else ""
+            raise ApiError(501, f"{named_by} {host}: expected unix://PATH or ssh://[user@]host{later}", "not-there-yet")
 
     def close(self) -> None:
         if self._forward is not None:
@@ -93,19 +94,18 @@ class Client:
             response = connection.connection.getresponse()
         except OSError as error:
             connection.__exit__()
-            raise OSError(
-                error.errno, f"Cannot connect to the gitopsd engine at {self._path}: {error.strerror or error}"
-            ) from error
+            what = f"Cannot connect to the gitopsd engine at {self._path}: {error.strerror or error}"
+            raise OSError(error.errno, f"{what}\n  {_advice(error, self._forward is not None)}") from error
         if response.status >= 400:
             data = response.read()
             connection.__exit__()
             raise _refusal(response.status, data)
         return connection, response
 
-    def _forward_by_ssh(self, host: str) -> str:
+    def _forward_by_ssh(self, host: str, named_by: str) -> str:
         split = urlsplit(host)
         if not split.hostname or split.hostname.startswith("-") or (split.username or "").startswith("-"):
-            raise ApiError(400, f"-H {host}: expected ssh://[user@]host[:port]")
+            raise ApiError(400, f"{named_by} {host}: expected ssh://[user@]host[:port]")
         folder = tempfile.mkdtemp(prefix="gitopsd-")
         path = os.path.join(folder, "engine.sock")
         login = f"{split.username}@{split.hostname}" if split.username else split.hostname
@@ -170,6 +170,16 @@ class TakenOver:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             return  # the other end has gone first
+
+
+def _advice(error: OSError, is_remote: bool) -> str:
+    if is_remote:
+        return (
+            "hint: is there an engine on that host? gitopsd host bootstrap brings one, or: gitopsd-engine daemon there, as root"
+        )
+    if isinstance(error, PermissionError):
+        return "hint: the socket is for root and for the group that the daemon was given (daemon --socket-group)"
+    return "hint: gitopsd-engine daemon starts one, as root; -H or DOCKER_HOST names the socket of another"
 
 
 def _refusal(status: int, data: bytes) -> ApiError:

@@ -51,6 +51,7 @@ def add_commands(commands: Any) -> None:
     parser = _command(commands, "exec", "Run a command in a running container", execute, "gitopsd-engine exec web ps")
     parser.add_argument("-d", "--detach", action="store_true")
     parser.add_argument("-i", "--interactive", action="store_true", help="keep standard input open")
+    _terminal_option(parser)
     parser.add_argument("-e", "--env", action="append", default=[])
     parser.add_argument("-u", "--user", default="")
     parser.add_argument("-w", "--workdir", default="")
@@ -86,6 +87,7 @@ def _creation_options(parser: argparse.ArgumentParser) -> None:
     add("--name", default="")
     add("--rm", action="store_true", help="remove it when it ends")
     add("-i", "--interactive", action="store_true", help="keep standard input open")
+    _terminal_option(parser)
     add("-e", "--env", action="append", default=[], help="NAME=value, or NAME to pass it on")
     add("-l", "--label", action="append", default=[], help="name=value")
     add("-p", "--publish", action="append", default=[], help="[address:][port:]port[/protocol]")
@@ -113,6 +115,17 @@ def _creation_options(parser: argparse.ArgumentParser) -> None:
     add("--pids-limit", type=int)
     add("image", metavar="IMAGE")
     add("arguments", nargs=argparse.REMAINDER, metavar="COMMAND …")
+
+
+def _terminal_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-t", "--tty", action="store_true", help="a terminal; not there yet")
+
+
+def refuse_terminal(options: argparse.Namespace) -> None:
+    if options.tty:
+        raise ApiError(
+            501, f"{options.command}: terminals (-t) are not there yet; leave -t out, -i alone passes input on", "not-there-yet"
+        )
 
 
 def size_of(text: str) -> int:
@@ -196,6 +209,7 @@ def _limits(options: argparse.Namespace) -> Json:
 
 
 def _create(client: Client, options: argparse.Namespace) -> str:
+    refuse_terminal(options)
     body = creation_body(options, dict(os.environ))
     try:
         return client.call("POST", "/containers/create", body, name=options.name)["Id"]
@@ -310,6 +324,7 @@ def logs(client: Client, options: argparse.Namespace) -> int:
 
 
 def execute(client: Client, options: argparse.Namespace) -> int:
+    refuse_terminal(options)
     attach = not options.detach
     body = {"Cmd": options.arguments, "User": options.user, "WorkingDir": options.workdir, "Env": options.env,
             "AttachStdin": options.interactive and attach, "AttachStdout": attach, "AttachStderr": attach}  # fmt: skip

@@ -17,6 +17,9 @@ from gitopsd.dockerfile import ignore
 from gitopsd.engine.client import tables
 from gitopsd.engine.client.connection import Client
 
+OUTSIDE = ".gitopsd.Dockerfile"
+"""The name in the context of a Dockerfile that lies outside of it."""
+
 
 def add_commands(commands: Any) -> None:
     parser = _command(commands, "images", "List images", list_all, "gitopsd-engine images")
@@ -29,7 +32,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("image", metavar="IMAGE")
     parser = _command(commands, "build", "Build an image from a Dockerfile", build, "gitopsd-engine build -t app:1 .")
     parser.add_argument("-t", "--tag", action="append", default=[])
-    parser.add_argument("-f", "--file", default="", help="the Dockerfile (default: Dockerfile in the context)")
+    parser.add_argument("-f", "--file", default="", help="the Dockerfile, anywhere (default: Dockerfile in the context)")
     parser.add_argument("--build-arg", action="append", default=[], help="NAME=value")
     parser.add_argument("--label", action="append", default=[], help="name=value")
     parser.add_argument("--target", default="", help="the stage to build")
@@ -108,28 +111,45 @@ def push(client: Client, options: argparse.Namespace) -> int:
 def build(client: Client, options: argparse.Namespace) -> int:
     arguments = {key: value for key, _, value in (text.partition("=") for text in options.build_arg)}
     labels = {key: value for key, _, value in (text.partition("=") for text in options.label)}
+    name, outside = find_dockerfile(options.context, options.file)
     query: Json = {
         "t": options.tag,
-        "dockerfile": os.path.relpath(options.file, options.context) if options.file else "Dockerfile",
+        "dockerfile": name,
         "buildargs": json.dumps(arguments) if arguments else "",
         "labels": json.dumps(labels) if labels else "",
         "target": options.target,
         "nocache": int(options.no_cache),
         "pull": int(options.pull),
     }
-    lines = client.lines(
-        "POST", "/build", context_tar(options.context, query["dockerfile"]), {"Content-Type": "application/x-tar"}, **query
-    )
-    made = show_progress(lines, io.StringIO() if options.quiet else sys.stdout)
+    try:
+        archive = context_tar(options.context, name, outside)
+        lines = client.lines("POST", "/build", archive, {"Content-Type": "application/x-tar"}, **query)
+        made = show_progress(lines, io.StringIO() if options.quiet else sys.stdout)
+    except ApiError as error:
+        error.message = error.message.replace(OUTSIDE, options.file)
+        raise
     if options.quiet:
         print(made)
     return 0
 
 
-def context_tar(folder: str, dockerfile: str) -> Iterator[bytes]:
-    """A folder as a tar, piece by piece, without what .dockerignore names."""
+def find_dockerfile(folder: str, file: str) -> tuple[str, str]:
+    """The Dockerfile's name in the context, and its own path if it lies outside. `file` is what -f says: a path from here, as docker
+    has it, or else one in the context."""
     if not os.path.isdir(folder):
         raise ApiError(400, f"build: the context {folder!r} is not a folder")
+    if not file:
+        return "Dockerfile", ""
+    if not os.path.isfile(file):
+        if os.path.isabs(file) or not os.path.isfile(os.path.join(folder, file)):
+            raise ApiError(400, f"build: -f {file}: there is no such file, neither here nor in {folder}")
+        return os.path.normpath(file), ""
+    inside = os.path.relpath(os.path.realpath(file), os.path.realpath(folder))
+    return (OUTSIDE, file) if inside == ".." or inside.startswith("../") else (inside, "")
+
+
+def context_tar(folder: str, dockerfile: str, outside: str = "") -> Iterator[bytes]:
+    """A folder as a tar, piece by piece, without what .dockerignore names. `outside`: the Dockerfile's path, where it lies elsewhere."""
     rules = _ignored(folder, dockerfile)
     kept = {dockerfile, ".dockerignore", f"{dockerfile}.dockerignore"}
     sink = _Pieces()
@@ -142,6 +162,8 @@ def context_tar(folder: str, dockerfile: str) -> Iterator[bytes]:
                 elif name in folders and not rules.may_keep_below(path) and not any(item.startswith(f"{path}/") for item in kept):
                     folders.remove(name)
                 yield from sink.taken()
+        if outside:
+            archive.add(outside, dockerfile)
     yield from sink.taken()
 
 

@@ -401,6 +401,9 @@ def filtered(containers: list[Container], filters: Json, show_all: bool, limit: 
     for key, values in filters.items():
         if key not in _FILTERS:
             raise ApiError(400, f"invalid filter '{key}'")
+        for value in values:
+            if key in _WORDS and value not in _WORDS[key]:
+                raise ApiError(400, f"invalid filter '{key}={value}'")
         test, enough = _FILTERS[key], all if key == "label" else any
         tests.append(
             lambda container, test=test, enough=enough, values=values: enough(
@@ -428,12 +431,6 @@ def _matches_name(container: Container, value: str, _: Any) -> bool:
         raise ApiError(400, f"invalid filter 'name={value}': not a regular expression") from None
 
 
-def _matches_status(container: Container, value: str, _: Any) -> bool:
-    if value not in ("created", "running", "paused", "restarting", "removing", "exited", "dead"):
-        raise ApiError(400, f"invalid filter 'status={value}'")
-    return container.state == value
-
-
 def _matches_ancestor(container: Container, value: str, _: Any) -> bool:
     """By the reference that the container was created from, or the image's id or its beginning."""
     image = container.record["image"]
@@ -452,11 +449,15 @@ def _age_of(value: str, containers: list[Container]) -> int:
     return found[0].record["created"]
 
 
+_WORDS = {
+    "status": ("created", "running", "paused", "restarting", "removing", "exited", "dead"),
+    "health": ("none", "starting", "healthy", "unhealthy"),
+}
 _FILTERS: dict[str, Callable[[Container, str, list[Container]], bool]] = {
     "id": lambda container, value, _: container.id.startswith(value),
     "name": _matches_name,
     "label": lambda container, value, _: matches_label(container.config["Labels"], value),
-    "status": _matches_status,
+    "status": lambda container, value, _: container.state == value,
     "exited": lambda container, value, _: container.state == "exited" and str(container.exit_code) == value,
     "ancestor": _matches_ancestor,
     "health": lambda container, value, _: (container.health or {"Status": "none"})["Status"] == value,
