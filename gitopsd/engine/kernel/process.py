@@ -25,6 +25,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_READ, _PR_CAPBSET
 _PR_SET_KEEPCAPS, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 8, 36, 38, 47
 _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _CLOSE_RANGE_CLOEXEC = 4
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 CAPABILITIES: Sequence[str] = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
@@ -64,6 +65,32 @@ def set_parent_death_signal(number: int) -> None:
 def set_name(name: str) -> None:
     """The name in ps and top, 15 characters at most."""
     call("prctl", _PR_SET_NAME, name[:15], 0, 0, 0)
+
+
+def set_title(name: str) -> None:
+    """The name in ps and top, and instead of this process's words and environment, which /proc shows to others.
+
+    For a process that starts no program that takes its environment from the C library.
+    """
+    set_name(name)
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[48])  # arg_start and env_end of proc(5), which lie together
+    if 0 < start < end:
+        ctypes.memset(start, 0, end - start)
+        ctypes.memmove(start, name.encode()[: end - start - 1], min(len(name), end - start - 1))
+
+
+def leave_session_keyring() -> None:
+    """Go on with a new and empty one without a name, which nobody else can join.
+
+    Left as it is where the kernel has no keys, or a filter around us forbids the call (EPERM), and with it what could be done with keys.
+    """
+    try:
+        call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, None)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
 
 
 def set_child_subreaper() -> None:

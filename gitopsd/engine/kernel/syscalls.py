@@ -21,6 +21,7 @@ _OLD: dict[str, tuple[int, int]] = {  # name: (x86_64, asm-generic: aarch64 and 
     "capset": (126, 91),
     "pivot_root": (155, 41),
     "prctl": (157, 167),
+    "keyctl": (250, 219),
     "mount": (165, 40),
     "umount2": (166, 39),
     "unshare": (272, 97),

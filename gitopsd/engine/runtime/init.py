@@ -30,6 +30,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SHORT = {"mount": "mnt", "network": "net"}
 _RESOLVER = "127.0.0.11"
 _SHOWN = 256
+_AT_FORKS = "RLIMIT_NPROC"
 
 
 class ExecFailed(Exception):  # noqa: N818
@@ -84,7 +85,7 @@ def run(spec: dict[str, Any], channel: socket.socket) -> None:
         make_directory(config["process"])
         if config["root"].get("readonly", False):
             rootfs.make_read_only()
-        execute(config["process"])
+        execute(config["process"], become(config["process"]))
     except ExecFailed as error:
         fields = {"errno": error.number, "argument": error.argument}
         messages.send(channel, messages.error_of("exec-failed", str(error), **fields))
@@ -98,8 +99,9 @@ def run(spec: dict[str, Any], channel: socket.socket) -> None:
 
 def prepare(settings: dict[str, Any], cgroup: list[str]) -> None:
     """What is written through the host's /proc and cgroups, before anything of the container can stand in their place
-    (CVE-2025-52881): untraceable (CVE-2016-9962), the container's cgroup, its score for the OOM killer."""
+    (CVE-2025-52881): untraceable (CVE-2016-9962), the container's cgroup, its score for the OOM killer. And no key of the engine's session."""
     process.set_dumpable(False)
+    process.leave_session_keyring()
     process.set_parent_death_signal(signal.SIGKILL)
     for path in cgroup:
         write(path, "0")
@@ -139,17 +141,27 @@ def make_directory(settings: dict[str, Any]) -> None:
         raise ExecFailed(error.errno or 0, path, f"mkdir of cwd ({_shown(path)!r}) failed: {describe(error)}") from error
 
 
-def execute(settings: dict[str, Any]) -> None:
-    """Set limits, user and capabilities of an OCI `process`, and run it. Raises ExecFailed, and UserError with the user.
+def become(settings: dict[str, Any], forks: bool = False) -> dict[str, str]:
+    """Take limits, working directory, user and capabilities of an OCI `process`; returns its environment. Raises ExecFailed.
 
-    Everything but the standard streams is closed on exec, the channel to the parent too: that it closes says that the program runs.
+    Who `forks` once more as that user takes the limit that counts it afterwards (`limit_processes`).
     """
     environment = dict(text.partition("=")[::2] for text in settings["env"])
     uid, gid, groups, home = _resolve_user(settings)
     environment.setdefault("HOME", home)
-    _set_limits(settings.get("rlimits", []))
+    limits: list[dict[str, Any]] = settings.get("rlimits", [])
+    _set_limits([_room(limit) if forks and limit["type"] == _AT_FORKS else limit for limit in limits])
     enter_directory(settings["cwd"])
     capabilities.apply(settings["capabilities"]["bounding"], uid, gid, groups, settings.get("noNewPrivileges", False))
+    process.set_dumpable(False)  # a change of user sets it to fs.suid_dumpable
+    return environment
+
+
+def execute(settings: dict[str, Any], environment: dict[str, str]) -> None:
+    """Run the program of an OCI `process` that this one has become. Raises ExecFailed.
+
+    Everything but the standard streams is closed on exec, the channel to the parent too: that it closes says that the program runs.
+    """
     process.set_parent_death_signal(signal.SIGKILL)  # after the last change of user, which clears it
     process.close_on_exec_from(3)
     process.reset_signals()
@@ -223,9 +235,22 @@ def _set_limits(limits: list[dict[str, Any]]) -> None:
             resource.setrlimit(kind, (soft, hard))
         except (ValueError, OSError):
             most = resource.getrlimit(kind)[1]
-            if most != resource.RLIM_INFINITY:
-                soft, hard = min(soft, most), min(hard, most)
-            resource.setrlimit(kind, (soft, hard))
+            resource.setrlimit(kind, (min(soft, most, key=_height), min(hard, most, key=_height)))
+
+
+def _height(limit: int) -> int:
+    """Unlimited, which is -1, is the highest."""
+    return limit % (1 << 64)
+
+
+def limit_processes(settings: dict[str, Any]) -> None:
+    _set_limits([limit for limit in settings.get("rlimits", []) if limit["type"] == _AT_FORKS])
+
+
+def _room(limit: dict[str, Any]) -> dict[str, Any]:
+    """As high as it may be."""
+    highest = max(limit["hard"], resource.getrlimit(getattr(resource, limit["type"]))[1], key=_height)
+    return {**limit, "soft": highest, "hard": highest}
 
 
 def write(path: str, text: str) -> None:

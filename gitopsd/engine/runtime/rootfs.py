@@ -2,8 +2,8 @@
 
 Every destination is a path that an image wrote, so: it is resolved beneath the root's descriptor and mounted on the
 descriptor that this gave (CVE-2021-30465, CVE-2026-41579); new folders are made component by component there
-(CVE-2024-45310); what is bound over masked files is the host's /dev/null, opened and checked before (CVE-2025-31133).
-Sources are opened before the root changes.
+(CVE-2024-45310); what is bound over masked files, read-only, is the null device of the /dev made here, reached from that mount and
+checked (CVE-2025-31133): the host's own would be changed by a chmod in the container. Sources are opened before the root changes.
 
 In: an OCI runtime config.  Not here: namespaces and the order of things (init.py), what to mount (daemon/spec.py).
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any
+from typing import Any, Optional
 
 from gitopsd.engine.kernel import mount as km
 from gitopsd.engine.kernel.files import PROC_SUPER_MAGIC, filesystem_type
@@ -47,9 +47,13 @@ def mount_overlay(layers: str, overlay: dict[str, Any], target: str) -> None:
 def make_root(target: str, config: dict[str, Any]) -> int:
     """Prepare the mounted root at `target` as the config says; returns its descriptor. The process is not inside yet."""
     root = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    null = _open_null()
+    null = -1
     for entry in config["mounts"]:
-        _mount(root, entry)
+        made = _mount(root, entry)
+        null = made if made >= 0 else null
+    if null < 0:
+        raise OSError(errno.ENODEV, "a container without a /dev of its own cannot be run")
+    replace_null(null)
     linux = config["linux"]
     for path in linux.get("maskedPaths", ()):
         _mask(root, path, null)
@@ -73,7 +77,30 @@ def make_read_only() -> None:
     km.set_attributes(km.AT_FDCWD, "/", km.MOUNT_ATTR_RDONLY, recursive=False)
 
 
-def _mount(root: int, entry: dict[str, Any]) -> None:
+def replace_null(null: int) -> None:
+    """Let no standard stream be another null device than this one: /proc/self/fd leads to its inode, the host's too."""
+    for descriptor in (0, 1, 2):
+        if is_null(descriptor):
+            os.dup2(null, descriptor)
+
+
+def open_null(path: str, directory: Optional[int] = None) -> int:
+    """A null device to read and write, known to be one. What stands there may be a stranger's: nothing waits for it."""
+    null = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=directory)
+    if not is_null(null):
+        os.close(null)
+        raise OSError(errno.ENODEV, "not the null device", path)
+    os.set_blocking(null, True)
+    return null
+
+
+def is_null(descriptor: int) -> bool:
+    status = os.fstat(descriptor)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
+
+
+def _mount(root: int, entry: dict[str, Any]) -> int:
+    """Mount one entry; returns the null device of a fresh /dev, else -1."""
     destination, kind = entry["destination"], entry["type"]
     options: list[str] = entry.get("options", [])
     attributes = 0
@@ -96,6 +123,8 @@ def _mount(root: int, entry: dict[str, Any]) -> None:
         if kind != "proc" and filesystem_type(place) == PROC_SUPER_MAGIC:  # by whatever link it was reached
             raise OSError(errno.EPERM, f"{destination}: nothing may be mounted over /proc (CVE-2019-16884)")
         km.move_mount(tree, place, "")
+        # only now: of a detached mount a copy can be made since 6.15 only
+        return open_null("null", tree) if destination == "/dev" and kind != "bind" else -1
     finally:
         os.close(place)
         os.close(tree)
@@ -117,15 +146,6 @@ def _place(root: int, path: str, is_directory: bool) -> int:
     return inside.open(path, os.O_PATH)
 
 
-def _open_null() -> int:
-    """A descriptor of the host's /dev/null, known to be the device. Not of a detached copy: that can be copied again since 6.15 only."""
-    null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
-    status = os.fstat(null)
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
-        raise OSError(errno.ENODEV, "the host's /dev/null is not the null device")
-    return null
-
-
 def _make_devices(directory: int) -> None:
     """Fill a fresh /dev before anybody can reach it (CVE-2026-41579: an image's /dev may be a link)."""
     for name, (major, minor) in _DEVICES.items():
@@ -145,6 +165,7 @@ def _mask(root: int, path: str, null: int) -> None:
             tree = km.new_filesystem("tmpfs", {"size": "0", "mode": "755"}, km.MOUNT_ATTR_RDONLY)
         else:
             tree = km.open_tree(null, "")
+            km.set_attributes(tree, "", km.MOUNT_ATTR_RDONLY, recursive=False)
         km.move_mount(tree, place, "")
         os.close(tree)
     finally:
