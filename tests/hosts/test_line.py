@@ -238,6 +238,26 @@ def test_a_host_that_does_not_answer_is_unknown_the_other_goes_on_and_it_catches
     assert settled.is_settled()
 
 
+def test_a_host_that_left_the_fleet_is_named_loses_nothing_to_a_slip_and_can_be_removed(settled: Line) -> None:
+    fleet = settled.fleet()
+    without = "".join(line for line in fleet.splitlines(keepends=True) if not line.startswith("  lab-2:"))
+    settled.commit("without lab-2", **{"gitopsd.yaml": without})
+    settled.sync()
+    settled.commit("lab-2 again, with a slip", **{"stacks/shop.yaml": f"{SHOP}foo: bar\n"})
+    done = settled.gitopsd("plan")
+    assert done.returncode == 3
+    assert "- container" not in done.stdout
+    assert settled.sync(ends=3).stdout.startswith("nothing can be done now: 1 stack is blocked")
+    assert settled.containers("lab-2") == UP
+
+    settled.commit("without lab-2", **{"gitopsd.yaml": without})
+    said = "host lab-2 left the fleet; 2 containers keep running there; to remove all of it: gitopsd host remove lab-2"
+    assert said in settled.gitopsd("plan").stdout
+    done = settled.gitopsd("host", "remove", "lab-2", "--delete-volumes")
+    assert (done.returncode, done.stdout) == (0, "lab-2: nothing of the engine is left\n"), done.stderr
+    assert "left the fleet" not in settled.gitopsd("plan").stdout
+
+
 def test_a_host_with_another_key_is_not_spoken_to(settled: Line) -> None:
     before = settled.etags()
     wrong = settled.lab.host("lab-1").host_key

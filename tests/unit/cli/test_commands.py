@@ -13,6 +13,9 @@ import click
 import pytest
 
 from gitopsd.cli import group
+from gitopsd.model.record import Applied
+from gitopsd.model.revision import RevisionName
+from gitopsd.store.sql import SqlStore
 from tests.fakes.fakework import Upstream
 
 TOP = Path(__file__).parents[3]
@@ -115,6 +118,22 @@ def test_serve_does_not_wait_for_a_folder_to_become_a_repository(tmp_path: Path)
     assert done.returncode == 1
     assert "error: repository-unreachable" in done.stderr
     assert "hint: make it a repository: git init, then git add and git commit" in done.stderr
+
+
+def test_who_looks_while_the_fleet_file_is_gone_sees_what_was_applied_last_and_the_error(fleet: Path) -> None:
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=fleet, capture_output=True, text=True, check=True).stdout.strip()
+    store = SqlStore.at(fleet.parent / "state" / "store.sqlite")
+    store.set_applied(Applied("shop", RevisionName(str(fleet), "main", commit, "first"), "2026-11-24T12:00:00Z"), None)
+    store.close()
+    subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b", "rm", "-q", "gitopsd.yaml"], cwd=fleet, check=True)
+    subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "gone"], cwd=fleet, check=True)
+    for words, shown in ((("status",), "shop"), (("drift",), "No drift in what could be looked at."), (("host", "list"), "a ")):
+        done = run(fleet, *words)
+        assert done.returncode == 3, done.stderr
+        assert shown in done.stdout
+        assert "error: no-such-file" in done.stderr
+        assert f"The fleet is held at what was applied last, main@{commit[:7]}" in done.stderr
+    assert run(fleet, "plan").returncode == 1
 
 
 def test_history_of_nothing(fleet: Path) -> None:
