@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gitopsd.cli.carryout import by_serve, finish, watch
-from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, print_plan, read_text, settings_of
+from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, print_plan, read_text, say, settings_of
 
 if TYPE_CHECKING:
     from gitopsd.model.plan import Plan
@@ -52,7 +52,7 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
             if edited:
                 click.echo(edited, err=True)
         if not chosen.is_empty and not yes and not (sys.stdin.isatty() and click.confirm("Apply this plan?")):
-            click.echo("nothing was done; say yes with --yes", err=True)
+            say("nothing was done; say yes with --yes", err=True)
             sys.exit(1)
     if chosen.revision is None or not chosen.revision.commit.strip("0"):
         raise GitopsdError(

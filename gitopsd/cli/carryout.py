@@ -6,9 +6,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import click
-
-from gitopsd.cli.options import print_json
+from gitopsd.cli.options import print_json, say
 
 if TYPE_CHECKING:
     from gitopsd.apply import Watch
@@ -28,9 +26,9 @@ def by_serve(socket: Any, request: dict[str, Any], is_json: bool) -> bool:
     for message in answers:
         if "line" in message:
             if not is_json:
-                click.echo(message["line"])
+                say(message["line"])
         elif "error" in message:
-            click.echo(message["error"], err=True)
+            say(message["error"], err=True)
             sys.exit(1)
         else:
             _end(message["sync"], is_json)
@@ -43,7 +41,7 @@ def finish(synced: Synced, is_json: bool, stacks: Collection[str] | None = None)
     from gitopsd.report import render_outcome
 
     if not is_json and synced.outcome.result != "nothing":
-        click.echo(render_outcome(synced.outcome), nl=False)
+        say(render_outcome(synced.outcome), nl=False)
     _end(result_of(synced, stacks), is_json)
 
 
@@ -56,7 +54,7 @@ def _end(done: dict[str, Any], is_json: bool) -> NoReturn:
     else:
         held = held_words(len(done["blocked"]), len(done["unknown"]))
         if done["result"] == "nothing":
-            click.echo(f"nothing can be done now: {held}" if held else "nothing to do")
+            say(f"nothing can be done now: {held}" if held else "nothing to do")
         print_held(done["blocked"], done["unknown"])
     sys.exit(done["exit"])
 
@@ -64,18 +62,16 @@ def _end(done: dict[str, Any], is_json: bool) -> NoReturn:
 def print_frozen(revision: Revision, error: str) -> None:
     """That what was shown is not what Git says now, if so, and why."""
     if error:
-        click.echo(
-            f"{error}\nThe fleet is held at what was applied last, {revision.short}: this is how it is against that.", err=True
-        )
+        say(f"{error}\nThe fleet is held at what was applied last, {revision.short}: this is how it is against that.", err=True)
 
 
 def print_held(blocked: Iterable[Sequence[str]], unknown: Iterable[Sequence[str]]) -> None:
     """Stacks that are held back and hosts that are not known, with all that is said of them, on standard error."""
     for stack, why in blocked:
-        click.echo(f"blocked  stack {stack}: " + why.replace("\n", "\n  "), err=True)
+        say(f"blocked  stack {stack}: " + why.replace("\n", "\n  "), err=True)
     for host, why in unknown:
         word = "stopped" if why.startswith("host-key-") else "unknown"
-        click.echo(f"{word}  host {host}: " + why.replace("\n", "\n  "), err=True)
+        say(f"{word}  host {host}: " + why.replace("\n", "\n  "), err=True)
 
 
 def watch(is_json: bool) -> Watch:
@@ -87,7 +83,7 @@ def watch(is_json: bool) -> Watch:
         return Watch()
 
     def progress(step: Step, clause: str) -> None:
-        click.echo(f"  {step.host or 'builder'}  {step.object}: {clause}", err=True)
+        say(f"  {step.host or 'builder'}  {step.object}: {clause}", err=True)
 
     def ended(step: Step, outcome: StepOutcome) -> None:
         if outcome.result == "skipped":
@@ -95,6 +91,6 @@ def watch(is_json: bool) -> Watch:
         colour = None if outcome.result == "succeeded" else "red"
         result = "" if outcome.result == "succeeded" else f"{outcome.result}, "
         line = f"  {step.host or 'builder'}  {step_words(step)}  ({result}{outcome.seconds:.1f} s)"
-        click.secho(line, fg=colour, err=True)
+        say(line, fg=colour, err=True)
 
     return Watch(progress=progress, ended=ended)

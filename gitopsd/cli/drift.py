@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gitopsd.cli.carryout import print_frozen, print_held
-from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, say, settings_of
 
 
 @click.command(epilog="Example: gitopsd drift; to heal it: gitopsd sync")
@@ -36,7 +36,7 @@ def command(is_json: bool, **given: Any) -> None:
         print_json({"version": 1, "error": error or None, "drift": to_json(changes), "blocked": blocked, "unknown": unknown})
     else:
         is_partial = plan.blocked or plan.unknown
-        click.echo("No drift in what could be looked at.\n" if is_partial and not changes else render_drift(plan), nl=False)
+        say("No drift in what could be looked at.\n" if is_partial and not changes else render_drift(plan), nl=False)
         print_frozen(revision, error)
         print_held(plan.blocked, plan.unknown)
     if error or plan.blocked or plan.unknown:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, say, settings_of
 from gitopsd.hosts.package import package as package_
 
 
@@ -23,7 +23,7 @@ def package(output: Path) -> None:
     made = package_()
     output.write_bytes(made.data)
     output.chmod(0o755)
-    click.echo(f"{output}: {len(made.data)} bytes, sha256 {made.digest}")
+    say(f"{output}: {len(made.data)} bytes, sha256 {made.digest}")
 
 
 @command.command(epilog="Example: gitopsd engine up")
@@ -37,7 +37,7 @@ def up(**given: Any) -> None:
         fleet = work.renderer.render_fleet(find_revision(work).tree)
         work.services.builder(fleet.registry)
         sock = work.services.place().socket
-    click.echo(f"the engine answers at unix://{sock}")
+    say(f"the engine answers at unix://{sock}")
 
 
 @command.command(epilog="Example: gitopsd engine status --json")
@@ -56,4 +56,4 @@ def status(is_json: bool, **given: Any) -> None:
         print_json({"version": 1, **found})
     else:
         for name, value in found.items():
-            click.echo(f"{name:<8} {value or '-'}")
+            say(f"{name:<8} {value or '-'}")

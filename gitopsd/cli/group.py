@@ -12,6 +12,7 @@ import sys
 import click
 
 from gitopsd import __version__
+from gitopsd.cli.options import say
 from gitopsd.model.errors import Errors, GitopsdError
 
 COMMANDS = {
@@ -58,5 +59,5 @@ def run() -> None:
     try:
         gitopsd()
     except (GitopsdError, Errors) as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gitopsd.cli.options import as_json, of_repository, print_json, print_plan, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, print_plan, say, settings_of
 
 if TYPE_CHECKING:
     from gitopsd.control.wiring import Wiring
@@ -36,10 +36,10 @@ def command(sync: int | None, stack: str | None, limit: int, is_json: bool, **gi
     if is_json:
         print_json({"version": 1, "syncs": to_json(tuple(records))})
     elif sync is None:
-        click.echo(render_history(records, summary), nl=False)
+        say(render_history(records, summary), nl=False)
     else:
         print_plan(render_text(records[0].plan))
-        click.echo("\n" + render_steps(records[0]), nl=False)
+        say("\n" + render_steps(records[0]), nl=False)
 
 
 def _check_name(work: Wiring, stack: str) -> None:

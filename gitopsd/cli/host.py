@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gitopsd.cli.carryout import print_frozen, print_held
-from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, say, settings_of
 
 if TYPE_CHECKING:
     from gitopsd.control.reach import Reach
@@ -58,7 +58,7 @@ def list_(is_json: bool, **given: Any) -> None:
             )
             for host in observed.hosts
         ]
-        click.echo(table(("HOST", "STATE", "ENGINE", "ADDRESSES", "SYSTEM", "MESSAGE"), rows), nl=False)
+        say(table(("HOST", "STATE", "ENGINE", "ADDRESSES", "SYSTEM", "MESSAGE"), rows), nl=False)
         print_frozen(revision, error)
         print_held((), [(host.host, host.error) for host in observed.hosts if host.error is not None and "\n" in host.error])
     sys.exit(HELD if error or any(host.error is not None for host in observed.hosts) else DONE)
@@ -83,9 +83,9 @@ def facts(host: str, is_json: bool, **given: Any) -> None:
     else:
         for name, value in dataclasses.asdict(found).items():
             if name not in ("features", "missing_modules", "no_root"):
-                click.echo(f"{name:<14} {value}")
+                say(f"{name:<14} {value}")
         for lack in missing:
-            click.echo(f"lacks: {lack.what}\n  hint: {lack.hint}")
+            say(f"lacks: {lack.what}\n  hint: {lack.hint}")
     sys.exit(1 if missing else 0)
 
 
@@ -109,9 +109,9 @@ def bootstrap(hosts: tuple[str, ...], **given: Any) -> None:
         brought = reach.bring(observed, work.store, chosen)
     for found in brought:
         if found.error is not None:
-            click.echo(str(found.error), err=True)
+            say(str(found.error), err=True)
         else:
-            click.echo(f"{found.host}: {', '.join(found.done) or 'nothing to do'}")
+            say(f"{found.host}: {', '.join(found.done) or 'nothing to do'}")
     sys.exit(1 if any(found.error is not None for found in brought) else 0)
 
 
@@ -137,7 +137,7 @@ def remove(host: str, delete_volumes: bool, **given: Any) -> None:
         bootstrap_.remove(reach.link(host), reach.place, delete_volumes)
         if host not in known:
             work.store.forget_host(host)
-    click.echo(f"{host}: nothing of the engine is left")
+    say(f"{host}: nothing of the engine is left")
 
 
 def _reach(work: Wiring) -> Reach:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from gitopsd import lab as lab_
+from gitopsd.cli.options import say
 from gitopsd.control.settings import DEFAULT_STATE_DIR
 
 _OLD = "gitopsd.lab.state"
@@ -100,13 +101,13 @@ def reset(host: str, keep_disk: bool, folder: Path) -> None:
 def show(lab: lab_.Lab, as_json: bool) -> None:
     if as_json:
         hosts = [{**dataclasses.asdict(host), "folder": str(host.folder)} for host in lab.hosts]
-        click.echo(
+        say(
             json.dumps(
                 {"version": 1, "id": lab.id, "subnet": lab.subnet, "gateway": lab.gateway, "key": str(lab.key), "hosts": hosts}
             )
         )
         return
-    click.echo("hosts:")
+    say("hosts:")
     for host in lab.hosts:
-        click.echo(f"  {host.name}:{'' if host.pid else '  # does not run'}")
-        click.echo(f"    address: {host.address}\n    key: {lab.key}\n    host_key: {host.host_key}")
+        say(f"  {host.name}:{'' if host.pid else '  # does not run'}")
+        say(f"    address: {host.address}\n    key: {lab.key}\n    host_key: {host.host_key}")

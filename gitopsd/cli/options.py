@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gitopsd.model.visible import visible, visible_json
+
 if TYPE_CHECKING:
     from gitopsd.control.settings import Settings
 
@@ -47,23 +49,29 @@ def settings_of(repo: str | None, ref: str | None, state_dir: str | None, key: s
     return read_settings(repo, ref, state_dir, key)
 
 
+def say(text: str, *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """Print a text, which may hold strangers' words: what a terminal would obey is shown instead."""
+    shown = visible(text, "\n\t")
+    click.echo(click.style(shown, **style) if style else shown, err=err, nl=nl)
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(visible_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_plan(text: str) -> None:
     """With colours where somebody looks."""
     colours = {"+": "green", "-": "red", "~": "yellow", "*": "cyan"}
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):
         sign = line[2:3] if line.startswith("  ") and line[2:4].endswith(" ") else ""
         if sign in colours:
-            click.secho(line, fg=colours[sign])
+            say(line, fg=colours[sign])
         elif line.startswith("stack "):
-            click.secho(line, bold=True)
+            say(line, bold=True)
         elif line.startswith(("blocked", "unknown", "stopped", "refused")):
-            click.secho(line, fg="red")
+            say(line, fg="red")
         else:
-            click.echo(line)
+            say(line)
 
 
 def read_text(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gitopsd.cli.options import as_json, of_repository, print_json, print_plan, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, print_plan, say, settings_of
 
 
 @click.command(epilog="Example: gitopsd plan --revision my-branch, or: gitopsd plan -o today.plan; gitopsd apply today.plan")
@@ -45,5 +45,5 @@ def command(revision: str | None, output: Path | None, is_json: bool, **given: A
         if edited:
             click.echo(edited, err=True)
         if output and not plan.is_empty:
-            click.echo(f"\ngitopsd apply {output}")
+            say(f"\ngitopsd apply {output}")
     sys.exit(exit_of_plan(plan))

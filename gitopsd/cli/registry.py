@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, say, settings_of
 
 
 @click.group(epilog="Example: gitopsd registry status")
@@ -26,10 +26,8 @@ def start(**given: Any) -> None:
         work.services.ensure_registry(fleet.registry)
         work.services.builder(fleet.registry)
         sock = work.services.place().socket
-    click.echo(
-        f"the registry answers at {fleet.registry.address}" if fleet.registry.embedded else "the registry is not ours to start"
-    )
-    click.echo(f"the engine that builds answers at unix://{sock}")
+    say(f"the registry answers at {fleet.registry.address}" if fleet.registry.embedded else "the registry is not ours to start")
+    say(f"the engine that builds answers at unix://{sock}")
 
 
 @command.command(epilog="Example: gitopsd registry status --json")
@@ -44,7 +42,7 @@ def status(is_json: bool, **given: Any) -> None:
         print_json({"version": 1, **found})
     else:
         for name, value in found.items():
-            click.echo(f"{name:<14} {value}")
+            say(f"{name:<14} {value}")
 
 
 @command.command(epilog="Example: gitopsd registry stop")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, say, settings_of
 
 
 @click.command(epilog="Example: gitopsd render shop, or: gitopsd render --revision next --desired")
@@ -43,9 +43,9 @@ def command(stacks: tuple[str, ...], revision: str | None, desired: bool, is_jso
             {"version": 1, "fleet": to_json(rendered.fleet), "stacks": to_json(tuple(chosen)), "blocked": to_json(tuple(blocked))}
         )
     else:
-        click.echo("---\n".join(stack_text(stack) for stack in chosen), nl=False)
+        say("---\n".join(stack_text(stack) for stack in chosen), nl=False)
     for stack in blocked:
-        click.echo("\n".join(stack.errors), err=True)
+        say("\n".join(stack.errors), err=True)
     for name in sorted(unknown):
-        click.echo(f"error: no-such-stack\n  the fleet file lists no stack {name}", err=True)
+        say(f"error: no-such-stack\n  the fleet file lists no stack {name}", err=True)
     sys.exit(1 if blocked or unknown else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gitopsd.cli.options import print_json
+from gitopsd.cli.options import print_json, say
 
 
 @click.command(epilog="Example: gitopsd schema stack > stack.schema.json")
@@ -18,4 +18,4 @@ def command(name: str) -> None:
         return
     from gitopsd.render.schema.export import schema_text
 
-    click.echo(schema_text("fleet" if name == "fleet" else "stack"), nl=False)
+    say(schema_text("fleet" if name == "fleet" else "stack"), nl=False)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gitopsd.cli.carryout import print_frozen, print_held
-from gitopsd.cli.options import as_json, of_repository, print_json, settings_of
+from gitopsd.cli.options import as_json, of_repository, print_json, say, settings_of
 
 
 @click.command(epilog="Example: gitopsd status, or in a check: gitopsd status --json")
@@ -34,7 +34,7 @@ def command(is_json: bool, **given: Any) -> None:
     if is_json:
         print_json({"version": 1, "error": error or None, **to_json(status)})
     else:
-        click.echo(render_status(status), nl=False)
+        say(render_status(status), nl=False)
         print_frozen(revision, error)
         print_held(view.plan.blocked, view.plan.unknown)
     sys.exit(HELD if error else exit_of_status(status, view.plan))

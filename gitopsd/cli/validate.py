@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gitopsd.cli.options import as_json, print_json
+from gitopsd.cli.options import as_json, print_json, say
 
 
 @click.command(epilog="Example: gitopsd validate, or in a hook: gitopsd validate --json ~/fleet")
@@ -38,7 +38,7 @@ def command(folder: Path, is_json: bool) -> None:
     if is_json:
         print_json({"version": 1, "valid": not errors, "errors": errors})
     elif errors:
-        click.echo("\n".join(errors), err=True)
+        say("\n".join(errors), err=True)
     else:
-        click.echo(f"{summary}: all is well")
+        say(f"{summary}: all is well")
     sys.exit(1 if errors else 0)

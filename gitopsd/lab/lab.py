@@ -103,7 +103,9 @@ def read(state_dir: Path) -> Lab:
     state_dir = state_dir.resolve()
     record = _read_record(state_dir)
     if record is None:
-        raise GitopsdError("lab-not-there", f"no lab in {state_dir}", hint="gitopsd lab up 2; one elsewhere: --state-dir, GITOPSD_STATE_DIR")
+        raise GitopsdError(
+            "lab-not-there", f"no lab in {state_dir}", hint="gitopsd lab up 2; one elsewhere: --state-dir, GITOPSD_STATE_DIR"
+        )
     subnet = ipaddress.IPv4Network(record["subnet"])
     hosts: list[LabHost] = []
     for number in range(1, record["count"] + 1):

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gitopsd.model.plan import EFFECTS, Action, CauseKind, Change, Effect, FieldChange, Plan
+from gitopsd.model.visible import visible
 
 FELT: dict[Effect, str] = {"none": "nothing felt", "restart": "restart, no gap", "gap": "gap", "data_loss": "DATA LOSS"}
 _SIGNS: dict[Action, str] = {"create": "+", "in_place": "~", "replace": "~", "remove": "-", "retain": "=", "same": " "}
@@ -49,12 +50,12 @@ def brief(plan: Plan) -> tuple[str, ...]:
         for names, hosts, change in _folded(changes):
             found.append(f"{_SIGNS[change.action]} {_title(names, hosts, change)}: {_does(change)}")
             found += [line[2:] for line in _fields(change.fields)]
-    return tuple(found)
+    return tuple(visible(line) for line in found)
 
 
 def _head(plan: Plan) -> str:
     revision = f'  {plan.revision.short} "{plan.revision.subject}"' if plan.revision else ""
-    return f"plan {plan.id}{revision}"
+    return visible(f"plan {plan.id}{revision}")
 
 
 def _stack(stack: str, changes: tuple[Change, ...], plan: Plan) -> str:
@@ -69,7 +70,7 @@ def _stack(stack: str, changes: tuple[Change, ...], plan: Plan) -> str:
     for names, hosts, change in _folded(changes):
         lines.append(f"  {_SIGNS[change.action]} {_title(names, hosts, change)}: {_does(change)}")
         lines += _fields(change.fields)
-    return "\n".join(lines)
+    return "\n".join(visible(line) for line in lines)
 
 
 def _folded(changes: Iterable[Change]) -> list[tuple[tuple[str, ...], tuple[str, ...], Change]]:
@@ -119,6 +120,7 @@ def _fields(changed: tuple[FieldChange, ...]) -> list[str]:
 def _shown(value: str | None) -> str:
     if value is None:
         return "(not set)"
+    value = visible(value)
     return value if len(value) <= 60 else value[:57] + "..."
 
 
@@ -129,7 +131,7 @@ def _remarks(plan: Plan) -> list[str]:
         lines.append(f"{'stopped' if why.startswith('host-key-') else 'unknown'}   host {host}: {first}")
         lines += [f"          {hint}" for hint in hints]
     lines += [f"refused   {code}: {sentence}" for code, sentence in plan.refused]
-    return lines + [f"note      {note}" for note in plan.notes]
+    return [visible(line) for line in (*lines, *(f"note      {note}" for note in plan.notes))]
 
 
 def _first_line(text: str) -> str:

@@ -8,10 +8,12 @@ from gitopsd.model.outcome import Outcome
 from gitopsd.model.plan import Change, Plan, Step
 from gitopsd.model.record import SyncRecord
 from gitopsd.model.status import Status
+from gitopsd.model.visible import visible
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as what is in them; nothing behind the last."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
     return "\n".join(lines) + "\n"
