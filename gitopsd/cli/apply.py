@@ -50,7 +50,7 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
         if not is_json:
             print_plan(render_text(chosen))
             if edited:
-                click.echo(edited, err=True)
+                say(edited, err=True)
         if not chosen.is_empty and not yes and not (sys.stdin.isatty() and click.confirm("Apply this plan?")):
             say("nothing was done; say yes with --yes", err=True)
             sys.exit(1)

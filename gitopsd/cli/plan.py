@@ -43,7 +43,7 @@ def command(revision: str | None, output: Path | None, is_json: bool, **given: A
     else:
         print_plan(render_text(plan))
         if edited:
-            click.echo(edited, err=True)
+            say(edited, err=True)
         if output and not plan.is_empty:
             say(f"\ngitopsd apply {output}")
     sys.exit(exit_of_plan(plan))

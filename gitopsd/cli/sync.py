@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gitopsd.cli.carryout import by_serve, finish, watch
-from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, settings_of
+from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, say, settings_of
 
 
 @click.command(epilog="Example: gitopsd sync --repo https://git.example.org/fleet.git --ref main")
@@ -37,5 +37,5 @@ def command(stacks: tuple[str, ...], allow: tuple[str, ...], lock_wait: float, i
         view = look(work, find_revision(work), bring=True)
         edited = uncommitted_line(work, view)
         if edited and not is_json:
-            click.echo(edited, err=True)
+            say(edited, err=True)
         finish(sync(work, view, stacks or None, allow, watch(is_json)), is_json, stacks or None)
