@@ -28,6 +28,8 @@ import h11
 
 _CHUNK = 262144
 _MAX_HEAD = 65536
+_MAX_PENDING = 65536
+"""So much of what a peer sends while it is answered is kept; the rest waits in the kernel, and the peer with it."""
 _READ_WAIT_S = 1.0
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
@@ -82,14 +84,7 @@ class Stream:
 
     async def closed(self) -> None:
         """Return when the peer has closed both directions, whether or not somebody reads or writes; for ever waiting on TCP, which cannot tell."""
-        loop, hung_up = asyncio.get_running_loop(), asyncio.Event()
-        with select.epoll() as poll:
-            poll.register(self._writer.get_extra_info("socket").fileno(), 0)  # nothing but the end
-            loop.add_reader(poll.fileno(), hung_up.set)
-            try:
-                await hung_up.wait()
-            finally:
-                loop.remove_reader(poll.fileno())
+        await _hung_up(self._writer, 0)
 
     def end(self) -> None:
         """Close our side; the peer may go on sending."""
@@ -220,12 +215,28 @@ class _Connection:
                 await close()
 
     async def _peer_gone(self) -> None:
-        """Return when the peer has closed. What it sends meanwhile (a pipelined request) is kept for later."""
+        """Return when the peer has closed. What it sends meanwhile (a pipelined request) is kept for later, up to a limit."""
         while True:
-            data = await self.reader.read(_CHUNK)
+            room = _MAX_PENDING - len(self.http.trailing_data[0])
+            if room <= 0:
+                await _hung_up(self.writer, select.EPOLLRDHUP)
+                return
+            data = await self.reader.read(room)
             if not data:
                 return
             self.http.receive_data(data)
+
+
+async def _hung_up(writer: asyncio.StreamWriter, events: int) -> None:
+    """Return when the peer has closed both directions, or at `events`, without reading anything."""
+    loop, happened = asyncio.get_running_loop(), asyncio.Event()
+    with select.epoll() as poll:
+        poll.register(writer.get_extra_info("socket").fileno(), events)
+        loop.add_reader(poll.fileno(), happened.set)
+        try:
+            await happened.wait()
+        finally:
+            loop.remove_reader(poll.fileno())
 
 
 def _peer_of(writer: asyncio.StreamWriter) -> tuple[int, int, int]:
