@@ -8,9 +8,12 @@ A field that the Docker API does not know is ignored, as Docker does.
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
+from gitopsd.dockerapi import imageconfig
 from gitopsd.dockerapi.errors import ApiError
 
 Json = dict[str, Any]
@@ -77,13 +80,16 @@ def _read_config(body: Json) -> Json:
         "Entrypoint": _command(body, "Entrypoint"),
         "Labels": {str(key): str(value) for key, value in _object(body, "Labels").items()},
         "StopSignal": _text(body, "StopSignal"),
-        "StopTimeout": None if body.get("StopTimeout") is None else _number(body, "StopTimeout", 0, ""),
-        "Healthcheck": _healthcheck(_object(body, "Healthcheck")),
+        "StopTimeout": _as_in_images(imageconfig.stop_timeout, body, "StopTimeout"),
+        "Healthcheck": _as_in_images(imageconfig.health_check, body, "Healthcheck"),
     }
     if not config["Image"]:
         raise ApiError(400, "create container: Image is missing")
     if len(config["Hostname"]) > 64:
         raise ApiError(400, f"create container: Hostname {config['Hostname']!r} is longer than 64 characters")
+    for key in ("Hostname", "Domainname"):
+        if not _is_word(config[key]):
+            raise ApiError(400, f"create container: {key} {config[key]!r} holds spaces or control characters")
     if config["WorkingDir"] and not config["WorkingDir"].startswith("/"):
         raise ApiError(400, f"create container: WorkingDir {config['WorkingDir']!r} is not an absolute path")
     for entry in config["Env"]:
@@ -92,19 +98,12 @@ def _read_config(body: Json) -> Json:
     return config
 
 
-def _healthcheck(given: Json) -> Json | None:
-    if not given:
-        return None
-    check: Json = {"Test": _texts(given, "Test", "Healthcheck.")}
-    for key in ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"):
-        check[key] = _number(given, key, 0, "Healthcheck.")
-        if check[key] < 0 or (key != "Retries" and 0 < check[key] < 1_000_000):
-            raise ApiError(400, f"create container: Healthcheck.{key} must be 0 or at least 1ms")
-    if check["Test"] and check["Test"][0] not in ("NONE", "CMD", "CMD-SHELL"):
-        raise ApiError(
-            400, f"create container: Healthcheck.Test: unknown type {check['Test'][0]!r}, expected CMD, CMD-SHELL or NONE"
-        )
-    return check
+def _as_in_images(read_one: Callable[[str, Any], Any], body: Json, key: str) -> Any:
+    """A field that images have too, under the same rules."""
+    try:
+        return read_one(key, body.get(key))
+    except imageconfig.InvalidImage as error:
+        raise ApiError(400, f"create container: {error}") from None
 
 
 def _read_host(host: Json) -> Json:
@@ -138,10 +137,10 @@ def _read_host(host: Json) -> Json:
         "CapDrop": _texts(host, "CapDrop", "HostConfig."),
         "CgroupnsMode": "private",
         "ContainerIDFile": _text(host, "ContainerIDFile"),
-        "Dns": _texts(host, "Dns", "HostConfig."),
-        "DnsOptions": _texts(host, "DnsOptions", "HostConfig."),
-        "DnsSearch": _texts(host, "DnsSearch", "HostConfig."),
-        "ExtraHosts": _texts(host, "ExtraHosts", "HostConfig."),
+        "Dns": _words(host, "Dns"),
+        "DnsOptions": _words(host, "DnsOptions"),
+        "DnsSearch": _words(host, "DnsSearch"),
+        "ExtraHosts": [_extra_host(entry) for entry in _words(host, "ExtraHosts")],
         "IpcMode": "private",
         "LogConfig": {"Type": log_type, "Config": {}},
         "MaskedPaths": None if host.get("MaskedPaths") is None else _texts(host, "MaskedPaths", "HostConfig."),
@@ -286,6 +285,32 @@ def _texts(given: Json, key: str, prefix: str = "") -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in cast("list[Any]", value)):
         raise ApiError(400, f"create container: {prefix}{key} must be a list of strings")
     return cast("list[str]", value)
+
+
+def _is_word(text: str) -> bool:
+    """Whether it is one word of a line in a file below /etc, or nothing."""
+    return not text or (text.isprintable() and not re.search(r"[\s#]", text))
+
+
+def _words(given: Json, key: str) -> list[str]:
+    found = _texts(given, key, "HostConfig.")
+    for entry in found:
+        if not _is_word(entry):
+            raise ApiError(400, f"create container: HostConfig.{key}: {entry!r} holds spaces or control characters")
+    return found
+
+
+def _extra_host(entry: str) -> str:
+    name, _, address = entry.partition(":")
+    if address == "host-gateway":
+        raise _not_yet(f"HostConfig.ExtraHosts {entry}")
+    try:
+        ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        raise ApiError(400, f"create container: HostConfig.ExtraHosts: {entry!r}, expected name:address") from None
+    if not name:
+        raise ApiError(400, f"create container: HostConfig.ExtraHosts: {entry!r}, expected name:address")
+    return f"{name}:{address.strip('[]')}"
 
 
 def _objects(given: Json, key: str) -> list[Json]:

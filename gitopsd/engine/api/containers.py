@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.frames import frame
+from gitopsd.dockerapi.signals import signal_number
 from gitopsd.dockerapi.values import Json
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, json_body, json_response, upgrade_headers
@@ -19,7 +20,6 @@ from gitopsd.engine.daemon import logs, views
 from gitopsd.engine.daemon.container import Container
 from gitopsd.engine.daemon.containers import filtered, read_filters
 from gitopsd.engine.daemon.execs import Exec
-from gitopsd.engine.daemon.lifecycle import signal_number
 from gitopsd.engine.daemon.monitorlink import MonitorError, MonitorGone
 from gitopsd.engine.daemon.times import parse
 from gitopsd.engine.http.server import Request, Response, Stream
@@ -168,8 +168,13 @@ async def _log_records(
     folder = engine.store.path(container.id, "log")
     position = logs.beginning(folder)
     if lines >= 0:
-        last, position = await asyncio.to_thread(logs.lines_back, folder, lines)
-        yield last
+        last = await asyncio.to_thread(logs.LastLines, folder, lines)
+        position, batches = last.position, iter(last)
+        try:
+            while batch := await asyncio.to_thread(next, batches, None):
+                yield batch
+        finally:
+            last.close()
         if ended is None:
             return
     async for records in logs.follow(engine.logs, folder, position, ended):

@@ -87,7 +87,11 @@ class Router:
 
 
 def json_response(value: Any, status: int = 200, headers: Optional[dict[str, str]] = None) -> Response:
-    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
+    try:
+        body = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character of somebody's label must not hide all the others
+        body = text.encode("utf-8", "replace")
     return Response(status, body, {"Content-Type": "application/json", **(headers or {})})
 
 

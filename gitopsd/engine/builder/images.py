@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from gitopsd.dockerapi import imageconfig
 from gitopsd.engine.builder.errors import BuildError
 from gitopsd.engine.builder.needs import Emit
 from gitopsd.engine.content.blobs import Lease
@@ -104,6 +105,10 @@ class BuildImages:
     def _base(self, image: Image, reference: str) -> BaseImage:
         if runs_on(image.parsed.platform, self._images.platform) is None:
             raise BuildError(f"{reference} is for {image.parsed.platform}, expected {self._images.platform}")
+        try:
+            imageconfig.check(image.document)
+        except imageconfig.InvalidImage as error:
+            raise BuildError(f"{reference}: image config: {error}") from None
         blobs = [_as_oci(blob) for blob in image.manifest.layers]
         layers = tuple(Layer(diff_id, blob) for diff_id, blob in zip(image.parsed.diff_ids, blobs))
         if not self.has(layers):

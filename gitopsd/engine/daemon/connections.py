@@ -290,7 +290,8 @@ def port_requests(container: Container) -> tuple[PortRequest, ...]:
     """The ports that a container publishes.  [pure]"""
     bindings: Json = dict(container.host_config["PortBindings"])
     if container.host_config["PublishAllPorts"]:
-        bindings = {**{port: [{}] for port in container.config["ExposedPorts"]}, **bindings}
+        exposed = [port for port in container.config["ExposedPorts"] if not port.endswith("/sctp")]
+        bindings = {**{port: [{}] for port in exposed}, **bindings}
     if container.host_config["NetworkMode"] in ("host", "none"):
         return ()
     return ports.read_bindings(f"start container {container.name}", bindings)

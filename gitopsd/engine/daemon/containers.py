@@ -9,16 +9,18 @@ import logging
 import re
 import secrets
 import time
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Callable, Optional, Protocol
 
-from gitopsd.dockerapi import create
+from gitopsd.dockerapi import create, imageconfig
 from gitopsd.dockerapi.errors import ApiError
+from gitopsd.dockerapi.signals import signal_number
 from gitopsd.dockerapi.values import Json, mapping, number, text, texts
 from gitopsd.engine.daemon import expect, naming, spec, views
 from gitopsd.engine.daemon.connections import Connections
 from gitopsd.engine.daemon.container import RECORD_VERSION, Container
 from gitopsd.engine.daemon.execs import Execs
-from gitopsd.engine.daemon.lifecycle import Lifecycle, signal_number
+from gitopsd.engine.daemon.lifecycle import Lifecycle
 from gitopsd.engine.daemon.mounts import plan_mounts
 from gitopsd.engine.daemon.store import ContainerStore
 from gitopsd.engine.events.changes import Changes
@@ -49,8 +51,8 @@ class ImageSource(Protocol):
         """By reference, digest or id; ApiError 404 with Docker's words when there is none."""
         ...
 
-    def layers(self, digest: str) -> list[str]:
-        """Short ids of an image's layers, top first."""
+    def hold(self, digest: str, container: str) -> AbstractContextManager[list[str]]:
+        """Short ids of an image's layers, top first. Meanwhile the image is in use, as it is when the container is recorded."""
         ...
 
 
@@ -92,8 +94,9 @@ class Containers:
         name = name.lstrip("/")
         if name in self._by_id:
             return self._by_id[name]
-        if name in self._names:
-            return self._by_id[self._names[name]]
+        named = self._by_id.get(self._names.get(name, ""))  # a name is reserved before its container is there
+        if named is not None:
+            return named
         found = [identity for identity in self._by_id if name and identity.startswith(name)]
         if len(found) == 1:
             return self._by_id[found[0]]
@@ -156,7 +159,10 @@ class Containers:
             raise ApiError(
                 404, f"image with reference {config['Image']} was found but does not match the specified platform: {mismatch}"
             )
-        merged = spec.merge_config(config, image.config)
+        try:
+            merged = spec.merge_config(config, imageconfig.read(image.config))
+        except imageconfig.InvalidImage as error:
+            raise ApiError(400, f"create container: image {config['Image']}: config.{error}") from None
         identity = self._new_id()
         merged["Hostname"] = config["Hostname"] or ("" if host["NetworkMode"] == "host" else identity[:12])
         spec.runtime_config(identity, merged, host, [], {}, "", "", is_v2=False)  # refuses what could not be run
@@ -165,7 +171,10 @@ class Containers:
         for port in host["PortBindings"]:
             merged["ExposedPorts"].setdefault(port, {})
         name = self._reserve_name(name.lstrip("/"), identity)
+        held = ExitStack()
         try:
+            if layers is None:
+                layers = await asyncio.to_thread(held.enter_context, self._images.hold(image.digest, identity))
             record: Json = {
                 "version": RECORD_VERSION,
                 "id": identity,
@@ -174,26 +183,30 @@ class Containers:
                 "generation": 1,
                 "create": body,
                 "image": {"id": image.id, "digest": image.digest, "reference": config["Image"]},
-                "layers": await asyncio.to_thread(self._images.layers, image.digest) if layers is None else layers,
+                "layers": layers,
                 "config": merged,
                 "host_config": host,
                 "networks": networks,
                 "mounts": await asyncio.to_thread(plan_mounts, merged, host, self._volumes),
                 "should_run": False,
                 "replaces": replaces,
-                **({} if layers is None else {"build": True}),
+                **({"build": True} if isinstance(image, _NoImage) else {}),
             }
             await asyncio.to_thread(self._store.create, record)
+            container = Container(record)
+            self._by_id[identity] = container
         except BaseException:
             del self._names[name]
             raise
-        container = Container(record)
-        self._by_id[identity] = container
+        finally:
+            await asyncio.to_thread(held.close)
         self._changes.bump()
         return container, []
 
     async def remove(self, container: Container, force: bool = False, with_volumes: bool = False) -> None:
         """Remove it; ApiError 409 while it runs, unless forced. Durable when it returns."""
+        if force:
+            await self._lifecycle.end_at_once(container)
         while not await self._remove_idle(container):
             if not force:
                 reason = f"container is {container.state}: stop the container before removing or force remove"

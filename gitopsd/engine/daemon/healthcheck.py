@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Callable
 
@@ -12,6 +13,8 @@ from gitopsd.engine.daemon import health
 from gitopsd.engine.daemon.container import Container
 from gitopsd.engine.daemon.execs import Execs
 from gitopsd.engine.daemon.times import rfc3339
+
+_log = logging.getLogger(__name__)
 
 _EXEC_FAILED = 126
 
@@ -64,4 +67,7 @@ class HealthChecks:
             code, text = -1, f"Health check exceeded timeout ({timeout_s:g}s)"
         except ApiError as error:
             code, text = _EXEC_FAILED, error.message
+        except Exception as error:  # noqa: BLE001  checking goes on, whatever it was
+            _log.exception("health check of container %s", container.name)
+            code, text = _EXEC_FAILED, f"{type(error).__name__}: {error}"
         return {"Start": rfc3339(start), "End": rfc3339(time.time_ns()), "ExitCode": code, "Output": text}

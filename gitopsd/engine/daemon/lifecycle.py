@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import secrets
 import signal
 import socket
@@ -20,6 +19,7 @@ import time
 from typing import Any, Callable, Optional
 
 from gitopsd.dockerapi.errors import ApiError
+from gitopsd.dockerapi.signals import signal_number
 from gitopsd.dockerapi.values import Json
 from gitopsd.engine.daemon import expect, restart, spec
 from gitopsd.engine.daemon.connections import Connections
@@ -84,14 +84,24 @@ class Lifecycle:
 
     async def stop(self, container: Container, timeout_s: Optional[float] = None, signal_name: str = "") -> bool:
         """Stop with the stop signal, then SIGKILL; False when nothing runs."""
+        number = signal_number(signal_name) if signal_name else self.stop_signal(container)
         async with container.lock:
             if not await self._leave(container):
                 return False
-            await self._stop(container, timeout_s, signal_name)
+            await self._stop(container, timeout_s, number)
             return True
+
+    async def end_at_once(self, container: Container) -> None:
+        """SIGKILL, though another call may hold the lock, which waits for an end that never comes."""
+        expect.check(container.id, container.generation)
+        if container.is_running:
+            container.stopping_by_user = True
+            with contextlib.suppress(ApiError):
+                await self._signal(container, signal.SIGKILL)
 
     async def restart(self, container: Container, timeout_s: Optional[float] = None, signal_name: str = "") -> None:
         """Stop and start as one thing: if this daemon dies in between, the next one starts it."""
+        number = signal_number(signal_name) if signal_name else self.stop_signal(container)
         async with container.lock:
             self._refuse_removed(container)
             was = container.state
@@ -99,7 +109,7 @@ class Lifecycle:
             container.is_kept = container.stopping_by_user = True
             try:
                 if was == "running":
-                    await self._stop(container, timeout_s, signal_name)
+                    await self._stop(container, timeout_s, number)
             finally:
                 container.is_kept = False
             await self._begin(container, run)
@@ -138,7 +148,11 @@ class Lifecycle:
         self._changes.bump()
 
     def stop_signal(self, container: Container) -> int:
-        return signal_number(container.config["StopSignal"] or spec.DEFAULT_SIGNAL)
+        """What the record says; whatever that is, a container can be stopped."""
+        try:
+            return signal_number(container.config["StopSignal"] or spec.DEFAULT_SIGNAL)
+        except (ApiError, AttributeError):
+            return signal.SIGTERM
 
     # starting
 
@@ -219,10 +233,10 @@ class Lifecycle:
         container.started = answer["started"]
         await self._connections.publish(container)
         self.keep(container)
+        self._health.start(container)
         container.state = "running"
         container.oom_killed, container.exit_code, container.finished = False, 0, 0
         container.ended.clear()
-        self._health.start(container)
         container.running.set()
         self._changes.bump()
 
@@ -318,8 +332,7 @@ class Lifecycle:
             return False
         return True
 
-    async def _stop(self, container: Container, timeout_s: Optional[float], signal_name: str) -> None:
-        number = signal_number(signal_name) if signal_name else self.stop_signal(container)
+    async def _stop(self, container: Container, timeout_s: Optional[float], number: int) -> None:
         if timeout_s is None:
             configured: Optional[int] = container.config["StopTimeout"]
             timeout_s = float(_STOP_TIMEOUT_S if configured is None else configured)
@@ -448,21 +461,6 @@ async def give_up(monitor: MonitorLink) -> None:
     except (MonitorError, MonitorGone):
         with contextlib.suppress(MonitorError, MonitorGone):
             await monitor.ask("signal", signal=int(signal.SIGKILL))
-
-
-def signal_number(name: str) -> int:
-    """`SIGTERM`, `TERM`, `15`; ApiError 400 for anything else."""
-    if name.isascii() and name.isdigit() and 0 < int(name) < 65:
-        return int(name)
-    upper = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
-    for base, low, high in (("SIGRTMIN", 0, 30), ("SIGRTMAX", -30, 0)):
-        offset = upper[len(base) :] or "+0"
-        if upper.startswith(base) and re.fullmatch(r"[+-]\d{1,2}", offset, re.ASCII) and low <= int(offset) <= high:
-            return int(signal.Signals[base]) + int(offset)
-    try:
-        return int(signal.Signals[upper])
-    except KeyError:
-        raise ApiError(400, f"Invalid signal: {name}") from None
 
 
 def boot_id() -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from typing import Optional
+from contextlib import suppress
+from typing import BinaryIO, Optional
 
 from gitopsd.engine.daemon.times import rfc3339
 from gitopsd.engine.kernel import files
@@ -64,22 +64,98 @@ def _read(directory: str, number: int, offset: int, size: int) -> bytes:
         return b""
 
 
-def lines_back(directory: str, count: int) -> tuple[list[Record], Position]:
-    """The last `count` lines, each as one record with the time of its first part, and the place behind them."""
-    kept: deque[Record] = deque(maxlen=count)
-    open_lines: dict[int, tuple[int, bytearray]] = {}
-    position = beginning(directory)
-    while batch := read_batch(directory, position):
-        for stream, nanoseconds, data in batch:
-            for piece in _split(data):
-                stamp, line = open_lines.pop(stream, (nanoseconds, bytearray()))
-                line += piece  # in place: a line may be all of a log
-                if piece.endswith(b"\n"):
-                    kept.append((stream, stamp, bytes(line)))
+class LastLines:
+    """The last `count` lines of a log: counted once, then read again and given batch by batch, never all at once. Blocks.
+
+    A line is its stream's, however many records it is in: it comes whole, with the time of its first part. Those that stand in one
+    record come as one. What is not ended yet comes last. `position` is the place behind them all.
+    """
+
+    def __init__(self, directory: str, count: int) -> None:
+        self._files = _opened(directory)
+        try:
+            self._ends = [0] * len(self._files)
+            total, is_open = 0, dict[int, bool]()
+            for at, batch in self._batches(None):
+                for end, stream, _, data in batch:
+                    total += data.count(b"\n")
+                    is_open[stream] = not data.endswith(b"\n") if data else is_open.get(stream, False)
+                    self._ends[at] = end
+            number = int(os.path.basename(self._files[-1].name)) if self._files else 1
+            self.position = Position(number, self._ends[-1] if self._files else 0)
+            self._left_out = max(0, total + sum(is_open.values()) - count)
+            self._open: dict[int, tuple[int, bytearray]] = {}
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        for _, batch in self._batches(self._ends):
+            found: list[Record] = []
+            for _, stream, nanoseconds, data in batch:
+                found += self._lines(stream, nanoseconds, data)
+            if found:
+                yield found
+        rest = [(stream, stamp, bytes(line)) for stream, (stamp, line) in self._open.items()]
+        if rest[self._left_out :]:
+            yield rest[self._left_out :]
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    def _lines(self, stream: int, nanoseconds: int, data: bytes) -> Iterator[Record]:
+        """What a record ends, without what is left out; what it does not end is kept for the next."""
+        stop = data.rfind(b"\n") + 1
+        ended, rest = data[:stop], data[stop:]
+        if ended:
+            stamp, line = self._open.pop(stream, (nanoseconds, bytearray()))
+            first = ended.find(b"\n") + 1
+            if line:  # in place: a line may be all of a log
+                line += ended[:first]
+                if self._left_out:
+                    self._left_out -= 1
                 else:
-                    open_lines[stream] = (stamp, line)
-    kept.extend((stream, stamp, bytes(line)) for stream, (stamp, line) in open_lines.items())
-    return list(kept), position
+                    yield stream, stamp, bytes(line)
+                ended = ended[first:]
+            lines = ended.count(b"\n")
+            if lines > self._left_out:
+                yield stream, nanoseconds, ended[_behind(ended, self._left_out) :]
+            self._left_out = max(0, self._left_out - lines)
+        if rest:
+            stamp, line = self._open.setdefault(stream, (nanoseconds, bytearray()))
+            line += rest
+
+    def _batches(self, ends: Optional[list[int]]) -> Iterator[tuple[int, list[tuple[int, int, int, bytes]]]]:
+        """Number of a file, and some of its records: end in the file, stream, nanoseconds, data. Up to `ends`, where they are known."""
+        for at, file in enumerate(self._files):
+            offset = 0
+            while ends is None or offset < ends[at]:
+                file.seek(offset)
+                most = _BATCH + logfile.RECORD_LIMIT
+                data = file.read(most if ends is None else min(most, ends[at] - offset))
+                batch = [(offset + end, stream, when, text) for end, stream, when, text in logfile.records(data)]
+                if not batch:
+                    break
+                yield at, batch
+                offset = batch[-1][0]
+
+
+def _opened(directory: str) -> list[BinaryIO]:
+    """The files there are, oldest first; open, they stay whole when the writer removes them meanwhile."""
+    found: list[BinaryIO] = []
+    for number in logfile.numbers(directory):
+        with suppress(FileNotFoundError):
+            found.append(open(os.path.join(directory, str(number)), "rb"))  # noqa: SIM115  LastLines closes them
+    return found
+
+
+def _behind(data: bytes, lines: int) -> int:
+    """The offset behind so many lines."""
+    offset = 0
+    for _ in range(lines):
+        offset = data.index(b"\n", offset) + 1
+    return offset
 
 
 def _split(data: bytes) -> Iterator[bytes]:

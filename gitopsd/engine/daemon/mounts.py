@@ -60,9 +60,7 @@ def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
     for place in places:
         if places.count(place) > 1:
             raise ApiError(400, f"Duplicate mount point: {place}")
-        _check_absolute(place)
-        if place == "/" or place.split("/")[1] == "proc":
-            raise ApiError(400, f"invalid mount: nothing may be mounted on {place}")
+        _check_place(place)
     wanted += [
         {"Type": "volume", "Source": "", "Destination": os.path.normpath(path), "RW": True, "NoCopy": False, "Make": False}
         for path in config["Volumes"]
@@ -70,7 +68,7 @@ def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
     ]
     shown: list[Json] = []
     for mount in wanted:
-        _check_absolute(mount["Destination"])
+        _check_place(mount["Destination"])
     for mount in wanted:
         entry: Json = {"Type": mount["Type"], "Source": mount["Source"], "Destination": mount["Destination"], "Mode": "",
                        "RW": mount["RW"], "Propagation": "rprivate" if mount["Type"] == "bind" else ""}  # fmt: skip
@@ -84,9 +82,11 @@ def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
     return shown
 
 
-def _check_absolute(place: str) -> None:
+def _check_place(place: str) -> None:
     if not place.startswith("/"):
         raise ApiError(400, f"invalid mount path: {place!r}, a mount path must be absolute")
+    if not place.strip("/") or place.lstrip("/").split("/")[0] == "proc":
+        raise ApiError(400, f"invalid mount: nothing may be mounted on {place}")
 
 
 class Mounts:

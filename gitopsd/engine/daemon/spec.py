@@ -49,8 +49,6 @@ def merge_config(config: Json, image: Json) -> Json:
             merged["Cmd"] = image.get("Cmd")
     for key in ("User", "WorkingDir", "StopSignal"):
         merged[key] = config[key] or image.get(key) or ""
-    if config["StopTimeout"] is None:
-        merged["StopTimeout"] = image.get("StopTimeout")
     merged["Healthcheck"] = _merge_healthcheck(config["Healthcheck"], image.get("Healthcheck"))
     if not texts(merged, "Entrypoint") + texts(merged, "Cmd"):
         raise ApiError(400, "no command specified")

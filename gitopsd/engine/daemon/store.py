@@ -9,6 +9,7 @@ import logging
 import os
 from contextlib import suppress
 
+from gitopsd.dockerapi import imageconfig
 from gitopsd.dockerapi.values import Json
 from gitopsd.engine.paths.records import read_record, sync_directory, write_record
 from gitopsd.engine.paths.root import remove_at
@@ -16,6 +17,15 @@ from gitopsd.engine.paths.root import remove_at
 _log = logging.getLogger(__name__)
 
 _UNFINISHED = "."
+
+
+def _settled(record: Json) -> Json:
+    """A record of before images were read strictly: what nobody can run, show or stop is left out."""
+    settings, wrong = imageconfig.tolerate(record["config"])
+    if not wrong:
+        return record
+    _log.error("container %s is gone on with, without what its image said wrongly: %s", record["name"], "; ".join(wrong))
+    return {**record, "config": settings}
 
 
 class ContainerStore:
@@ -44,7 +54,7 @@ class ContainerStore:
             if record is None:
                 broken.append(name)
             else:
-                found.append(record)
+                found.append(_settled(record))
         return found, broken
 
     def create(self, record: Json) -> None:

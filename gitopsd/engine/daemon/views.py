@@ -14,7 +14,7 @@ def inspect(container: Container, folder: str) -> Json:
     return {
         "Id": container.id,
         "Created": rfc3339(record["created"]),
-        "Path": command[0],
+        "Path": command[0] if command else "",
         "Args": command[1:],
         "State": state(container),
         "Image": record["image"]["id"],

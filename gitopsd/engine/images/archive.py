@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional, cast
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.content.blobs import Blobs, Lease
+from gitopsd.engine.images.config import parse_strictly
 from gitopsd.engine.images.extract import clean
 from gitopsd.engine.images.stream import PIECE, BadArchive, Stream, sniff
 from gitopsd.engine.images.tar.entry import DIRECTORY, FILE, LINK, SYMLINK, Entry
@@ -35,7 +36,6 @@ from gitopsd.oci.manifest import (
     Index,
     InvalidManifest,
     Manifest,
-    parse_config,
     parse_manifest,
     render,
     render_manifest,
@@ -211,7 +211,7 @@ def _load_layout(archive: Archive, platform: Platform, blobs: Blobs, lease: Leas
         for blob in manifest.blobs:
             archive.store(_blob_name(blob.digest), blobs, lease, blob.digest)
         archive.store(_blob_name(digest), blobs, lease, digest)
-        parse_config(blobs.read(manifest.config.digest, LARGEST_CONFIG), manifest)
+        parse_strictly(blobs.read(manifest.config.digest, LARGEST_CONFIG), manifest)
         names = found.setdefault(digest, (manifest, []))[1]
         names.extend(_whole_names([entry.annotations.get(_NAME, ""), entry.annotations.get(_REF, "")]))
     return [Loaded(digest, manifest, tuple(dict.fromkeys(names))) for digest, (manifest, names) in found.items()]
@@ -247,7 +247,7 @@ def _load_docker(archive: Archive, blobs: Blobs, lease: Lease) -> list[Loaded]:
         entry = cast("dict[str, Any]", item)
         paths = [clean(str(path)) for path in cast("list[Any]", entry.get("Layers") or [])]
         data = archive.read(clean(str(entry.get("Config"))), LARGEST_CONFIG)
-        config = parse_config(data)
+        config = parse_strictly(data)
         if len(paths) != len(config.diff_ids):
             raise InvalidManifest(f"manifest.json lists {len(paths)} layers, the image config {len(config.diff_ids)}")
         layers: list[Descriptor] = []

@@ -14,8 +14,10 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, TypeVar, cast
 
@@ -24,6 +26,7 @@ from gitopsd.engine.content.blobs import BlobMissing, Blobs, DigestMismatch, Lea
 from gitopsd.engine.content.gc import GRACE_S, Collected, collect
 from gitopsd.engine.content.roots import Roots
 from gitopsd.engine.images import archive, diff, naming, pull, push, show
+from gitopsd.engine.images.config import parse_strictly
 from gitopsd.engine.images.layers import Layers, RunWorker, Source
 from gitopsd.engine.images.naming import no_such_image
 from gitopsd.engine.images.progress import Tell, Teller
@@ -124,6 +127,9 @@ class Images:
         self._run_worker, self._used, self._registries = run_worker, used, registries
         self.platform = normalise("linux", machine)
         self._pool = Pool()
+        self._using = threading.Lock()
+        """Held by whoever decides that an image is in use, or that it is not."""
+        self._held: dict[str, Use] = {}
         self._read: dict[Digest, tuple[Manifest, ImageConfig]] = {}
 
     @property
@@ -201,12 +207,30 @@ class Images:
         found = naming.find(self._references, name)
         if found is None:
             raise no_such_image(name)
-        going = decide(self._references, name, found, list(self._used()), force)
-        _, config = self._parsed(found)
-        self._references.remove(going.names, going.images)
+        with self._using:
+            going = decide(self._references, name, found, [*self._used(), *self._held.values()], force)
+            _, config = self._parsed(found)
+            self._references.remove(going.names, going.images)
         if going.images and prune:
-            self.layer_store.remove_unneeded(self._needed_chains(), set(chain_ids(config.diff_ids)))
+            now = time.monotonic()
+            self.layer_store.remove_unneeded(self._needed_chains(), set(chain_ids(config.diff_ids)), now=now)
         return going.answer
+
+    @contextmanager
+    def hold(self, digest: str, container: str) -> Generator[list[str], None, None]:
+        """The short ids of an image's layers, top first. Meanwhile the image is in use by a container that `used` does not know yet."""
+        with self._using:
+            try:
+                self._references.record(digest)
+            except KeyError:
+                raise no_such_image(digest) from None
+            self._held[container] = Use(container, digest, False)
+        try:
+            with self.layer_store.hold(self._parsed(Digest(digest))[1].diff_ids):
+                yield self.layers(digest)
+        finally:
+            with self._using:
+                del self._held[container]
 
     # coming in and going out
 
@@ -262,7 +286,7 @@ class Images:
             images: list[Image] = []
             with self.blobs.lease() as lease:
                 for loaded in archive.load(members, wanted, self.blobs, lease):
-                    config = parse_config(self.blobs.read(loaded.manifest.config.digest, LARGEST_CONFIG), loaded.manifest)
+                    config = parse_strictly(self.blobs.read(loaded.manifest.config.digest, LARGEST_CONFIG), loaded.manifest)
                     images.append(self._take(loaded.digest, loaded.manifest, config, loaded.names, Teller(lambda message: None)))
                     for text in loaded.names:
                         tell({"stream": f"Loaded image: {naming.familiar(text)}\n"})
@@ -320,7 +344,7 @@ class Images:
                         raise InvalidManifest(
                             f"blob {blob.digest} has {self.blobs.size(blob.digest)} bytes, the manifest says {blob.size}"
                         )
-                config = parse_config(self.blobs.read(parsed.config.digest, LARGEST_CONFIG), parsed)
+                config = parse_strictly(self.blobs.read(parsed.config.digest, LARGEST_CONFIG), parsed)
                 return self._take(digest, parsed, config, names, Teller(lambda message: None))
             except (InvalidManifest, DigestMismatch) as error:
                 raise ApiError(400, f"make image {digest}: {error}") from None
@@ -367,7 +391,7 @@ class Images:
             manifest_data = render_manifest(Descriptor(OCI_CONFIG, config_digest, len(data)), layers)
             manifest = parse_manifest(manifest_data)
             assert isinstance(manifest, Manifest)
-            parsed = parse_config(data, manifest)
+            parsed = parse_strictly(data, manifest)
         except (InvalidManifest, InvalidReference, InvalidDigest) as error:
             raise ApiError(400, str(error)) from None
         digest = self.blobs.put(manifest_data)
@@ -389,7 +413,8 @@ class Images:
     def collect(self, owners: Sequence[Roots] = (), unused_s: float = GRACE_S) -> Collected:
         """Remove blobs and layers that nobody needs and nobody relied on for so long. Who needs blobs: images, containers, the registry
         of this data root, and `owners`."""
-        self.layer_store.remove_unneeded(self._needed_chains(), unused_s=unused_s)
+        now = time.monotonic()
+        self.layer_store.remove_unneeded(self._needed_chains(), unused_s=unused_s, now=now)
         return collect(self.blobs, [self, Repositories(self._data_root, self.blobs), *owners], unused_s)
 
     # within

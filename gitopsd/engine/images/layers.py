@@ -202,10 +202,17 @@ class Layers:
             self._publish([_Made(chains[-1], diff_ids[-1], parent, None, temporary, size)])
 
     def remove_unneeded(
-        self, needed: AbstractSet[Digest], among: Optional[AbstractSet[Digest]] = None, unused_s: float = 0.0
+        self,
+        needed: AbstractSet[Digest],
+        among: Optional[AbstractSet[Digest]] = None,
+        unused_s: float = 0.0,
+        now: Optional[float] = None,
     ) -> int:
-        """Remove the layers (`among` these) that are not needed, not held, and were not for so long; returns the bytes of their files."""
-        now = time.monotonic()
+        """Remove the layers (`among` these) that are not needed, not held, and were not for so long; returns the bytes of their files.
+
+        `now` is from before it was found out what is needed: what was let go since may be needed by somebody who came since.
+        """
+        now = time.monotonic() if now is None else now
         with self._lock:
             known: Json = self._document["layers"]
             gone = {

@@ -18,6 +18,7 @@ from typing import Optional
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.content.blobs import Blobs, Lease
+from gitopsd.engine.images.config import parse_strictly
 from gitopsd.engine.images.progress import Teller
 from gitopsd.engine.registry.client import Client, RegistryError, in_parallel
 from gitopsd.oci.digest import Digest
@@ -29,7 +30,6 @@ from gitopsd.oci.manifest import (
     InvalidManifest,
     Manifest,
     compression,
-    parse_config,
     parse_manifest,
 )
 from gitopsd.oci.platform import NoSuchPlatform, Platform, runs_on, select
@@ -102,7 +102,7 @@ def _fetch_from(
     if manifest.config.size > LARGEST_CONFIG:
         raise InvalidManifest(f"an image config of {manifest.config.size} bytes")
     _fetch_blob(client, reference, manifest.config, blobs, lease, None)
-    config = parse_config(blobs.read(manifest.config.digest, LARGEST_CONFIG), manifest)
+    config = parse_strictly(blobs.read(manifest.config.digest, LARGEST_CONFIG), manifest)
     if is_asked and runs_on(config.platform, platform) is None:
         raise ApiError(404, f"pull {reference.familiar}: the image is for {config.platform}, not for {platform}")
     unique = list({layer.digest: layer for layer in manifest.layers}.values())

@@ -49,7 +49,9 @@ class Described:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        return cast("Mapping[str, str]", self.config.settings.get("Labels") or {})
+        """Also of an image that came in before its config was read strictly, as are all fields here."""
+        said: Any = self.config.settings.get("Labels")
+        return {str(key): str(value) for key, value in cast("Json", said).items()} if isinstance(said, dict) else {}
 
 
 def listed(images: Sequence[Described], filters: Mapping[str, Sequence[str]], by_name: Callable[[str], Described]) -> list[Json]:
@@ -105,7 +107,8 @@ def inspected(image: Described, folders: Sequence[str]) -> Json:
 
 def history(image: Described) -> list[Json]:
     """`GET /images/{name}/history`, the last step first."""
-    steps = cast("list[Json]", image.config.document.get("history") or [])
+    said = cast("list[Any]", image.config.document.get("history") or [])
+    steps = [cast("Json", step) for step in said if isinstance(step, dict)]
     shown: list[Json] = [
         {
             "Comment": str(step.get("comment") or ""),

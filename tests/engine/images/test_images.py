@@ -286,6 +286,40 @@ def test_an_image_that_containers_use_is_kept(tmp_path: Path) -> None:
     assert images.layer_store.chains() == set()
 
 
+def test_an_image_that_a_container_is_being_made_of_is_in_use(busybox: Images) -> None:
+    image = busybox.find("busybox:stable")
+    with busybox.hold(image.digest, "c" * 64) as shorts:
+        assert shorts == ["2", "1"]
+        with pytest.raises(ApiError, match="container cccccccccccc is using"):
+            busybox.remove("busybox:stable")
+        busybox.remove(image.id, force=True)
+        assert len(busybox.layer_store.chains()) == 2
+    with pytest.raises(ApiError, match="No such image"), busybox.hold(image.digest, "d" * 64):
+        pass
+    assert busybox._held == {}
+
+
+def test_layers_that_were_let_go_while_a_removal_looked_around_stay(busybox: Images) -> None:
+    """Who held them may have recorded a container meanwhile, which the removal did not see."""
+    image = busybox.find("busybox:stable")
+    before = time.monotonic()
+    with busybox.layer_store.hold(image.parsed.diff_ids):
+        pass
+    assert busybox.layer_store.remove_unneeded(set(), now=before) == 0
+    assert len(busybox.layer_store.chains()) == 2
+
+
+def test_a_pull_of_a_config_that_no_container_can_be_made_of_says_so_before_its_layers_come(tmp_path: Path) -> None:
+    with our_registry(tmp_path / "registry") as address:
+        push_to(address, "bad", "1", a_config(LAYERS, StopSignal="SIGNOPE"), LAYERS)
+        images = images_at(tmp_path / "data")
+        with pytest.raises(ApiError, match=r"image config: config.StopSignal: 'SIGNOPE' is not a signal"):
+            images.pull(f"{address}/bad:1", lambda _: None)
+        assert images.list() == []
+        assert not images.blobs.has(Digest.of(LAYERS[0]))
+        images._pool.close()
+
+
 def test_what_the_registry_of_the_data_root_has_is_not_collected(busybox: Images, tmp_path: Path) -> None:
     with our_registry(tmp_path / "data") as address:
         push_to(address, "a", "1", a_config(LAYERS[:1]), [a_tar({"only": b"there"})])
