@@ -29,6 +29,10 @@ def question(labels: list[str], kind: int, behind: bytes) -> bytes:
 
 MESSAGES = st.one_of(
     st.binary(max_size=300),
+    # lengths of labels that the library reads and the protocol does not know
+    st.tuples(st.integers(1, 191), st.binary(min_size=4, max_size=4)).map(
+        lambda p: HEAD + bytes((p[0],)) + b"a" * p[0] + b"\0" + p[1]
+    ),
     # a head that could be one, then anything
     st.tuples(st.binary(min_size=2, max_size=2), st.binary(max_size=120)).map(lambda p: p[0] + HEAD[2:] + p[1]),
     st.tuples(st.lists(LABELS, min_size=1, max_size=6), st.integers(0, 65535), st.binary(max_size=20)).map(

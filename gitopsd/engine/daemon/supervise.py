@@ -1,11 +1,14 @@
 """The daemon's parent where there is no systemd: starts it again when it dies, ends it when told to.
 
-It only waits, so there is little in it that could fail; the containers do not depend on it either.
+It only waits, so there is little in it that could fail; the containers do not depend on it either. Now and then it looks whether the log, which
+it shares with the daemon, has become too long.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,6 +18,7 @@ from types import FrameType
 from typing import Optional
 
 _FIRST_S, _MOST_S, _STEADY_S = 0.05, 10.0, 10.0
+_LOG_BYTES, _LOG_S = 4 << 20, 10.0
 
 
 def main(arguments: list[str]) -> int:
@@ -71,6 +75,12 @@ def _supervise(command: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def look(_: int, __: Optional[FrameType]) -> None:
+        turn_over(1)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _LOG_S, _LOG_S)
     pause_s = _FIRST_S
     while not is_ending:
         began = time.monotonic()
@@ -84,3 +94,21 @@ def _supervise(command: list[str]) -> int:
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, _MOST_S)
     return 0
+
+
+def turn_over(descriptor: int, most: int = _LOG_BYTES) -> None:
+    """Empty a log that is longer than `most` bytes; its end goes to `<log>.1`. Others have it open to append to, and go on in the same file."""
+    with contextlib.suppress(OSError):
+        log = os.fstat(descriptor)
+        path = f"/proc/self/fd/{descriptor}"
+        if log.st_size <= most or not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND:
+            return
+        name = os.readlink(path)
+        if not os.path.samestat(os.stat(name), log):
+            return  # somebody has turned it over already
+        with open(path, "rb") as file:
+            file.seek(-most, os.SEEK_END)
+            end = file.read(most)
+        with open(os.open(f"{name}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as kept:
+            kept.write(end)
+        os.ftruncate(descriptor, 0)

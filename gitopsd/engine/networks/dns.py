@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import logging
 import secrets
 import socket
 import struct
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -30,6 +33,9 @@ _NEXT_SERVER_S, _SERVERS_S = 1.0, 5.0
 """A name server that does not answer is given company after the first, and all are given up after the second; the C library waits five seconds."""
 _REREAD_S = 5.0
 _MAX_SERVERS = 3
+_QUIET_S = 60.0
+"""After a fault was logged: a container may bring it about as often as it likes."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,6 +62,7 @@ class Resolver:
         self._turn = 0
         self._servers: tuple[str, ...] = ()
         self._read_at = float("-inf")
+        self._faults, self._quiet_until = 0, float("-inf")
 
     def serve(self, container: str, udp: socket.socket, tcp: socket.socket, servers: Sequence[str] = ()) -> None:
         """Answer a container from now on, also what has waited in the sockets. Takes them over."""
@@ -143,12 +150,29 @@ class Resolver:
 
     def _respond(self, client: _Client, query: bytes, is_tcp: bool) -> bytes | Forward | None:
         self._turn += 1
-        return lookup.respond(query, self._names(), client.container, self._turn, is_tcp)
+        try:
+            return lookup.respond(query, self._names(), client.container, self._turn, is_tcp)
+        except Exception as error:  # noqa: BLE001  a fault of ours must cost nobody else an answer, and not a line of log for each question
+            self._say_fault(error)
+            return lookup.fail(query)
+
+    def _say_fault(self, error: BaseException) -> None:
+        self._faults += 1
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_S
+            _log.error("look-ups failed so far: %d; this one by a fault of ours", self._faults, exc_info=error)
 
     def _spawn(self, client: _Client, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         client.tasks.add(task)
-        task.add_done_callback(client.tasks.discard)
+        task.add_done_callback(functools.partial(self._ended, client))
+
+    def _ended(self, client: _Client, task: asyncio.Task[None]) -> None:
+        client.tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._say_fault(error)
 
     # ---- to the host's name servers
 

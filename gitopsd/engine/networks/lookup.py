@@ -24,6 +24,7 @@ _label: Any = importlib.import_module("dnslib.label")
 
 MAX_QUERY = 4096
 _PLAIN_REPLY = 512
+_LONGEST_LABEL = 63
 _OUR_PAYLOAD = 1232
 TTL_S = 2
 """Names move at a transition, and programs keep what they were told for as long as it says."""
@@ -131,6 +132,8 @@ def _read_question(query: bytes) -> Optional[tuple[Any, Any, int]]:
             return None
         question = _dns.DNSQuestion.parse(buffer)
     except (_dns.DNSError, _label.BufferError, ValueError):
+        return None
+    if any(len(part) > _LONGEST_LABEL for part in question.qname.label):  # dnslib reads them, and cannot write them
         return None
     # a name in a question has nothing before it to point at, and is at most 255 bytes long
     if buffer.offset - 16 != sum(len(part) + 1 for part in question.qname.label) + 1 or buffer.offset - 16 > 255:

@@ -167,3 +167,13 @@ def test_a_reply_belongs_to_a_question_by_id_and_question() -> None:
     other.header.id = query.header.id
     assert not lookup.is_answer(other.reply().pack(), forward)
     assert not lookup.is_answer(b"", forward)
+
+
+@pytest.mark.parametrize("length", [63, 64, 100, 191])
+@pytest.mark.parametrize("kind", [b"\0\1\0\1", b"\0\1\0\3", b"\0\x0c\0\1"], ids=["in", "another class", "reverse"])
+def test_a_label_that_is_too_long_to_be_written_is_a_format_error(length: int, kind: bytes) -> None:
+    query = b"\1\2\1\0\0\1\0\0\0\0\0\0" + bytes((length,)) + b"a" * length + b"\0" + kind
+    for container in (WEB, LONER):
+        reply = lookup.respond(query, some_names(), container, 0)
+        code = 0 if isinstance(reply, Forward) else reply[3] & 0x0F  # type: ignore[index]
+        assert (code == 1) == (length > 63)
