@@ -173,6 +173,22 @@ while True:
 """
 
 
+@pytest.mark.skipif(not os.path.exists("/sys/fs/cgroup/systemd/cgroup.procs"), reason="no hierarchy beside those of version 1")
+def test_an_exec_is_in_each_cgroup_of_its_container_also_where_the_engine_makes_none(engine: Engine) -> None:
+    made = engine.run("sleep", "1000")
+    folder = Path(f"/sys/fs/cgroup/systemd/gitopsd-test-{os.urandom(4).hex()}")
+    folder.mkdir()
+    try:
+        (folder / "cgroup.procs").write_text(str(engine.status(made)["Pid"]))
+        shown = engine.execute(made, "cat", "/proc/self/cgroup", "/proc/1/cgroup").out.splitlines()
+        assert folder.name in "".join(shown), "the container has been moved"
+        assert shown[: len(shown) // 2] == shown[len(shown) // 2 :]
+    finally:
+        engine.remove(made)
+        until(lambda: not (folder / "cgroup.procs").read_text(), "nothing is left in it")
+        folder.rmdir()
+
+
 def stopped(engine: Engine) -> list[int]:
     """Processes in containers that have not become a program."""
     found: list[int] = []

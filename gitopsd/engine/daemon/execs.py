@@ -115,52 +115,58 @@ class Execs:
         made.is_started = True
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        given, mine = [null, null, null], [null]
+        given = [null, null, null]
         if made.settings["AttachStdin"] and not detach:
             given[0], made.stdin = os.pipe()
         for index, stream in ((1, "AttachStdout"), (2, "AttachStderr")):
             if made.settings[stream] and not detach:
                 read, given[index] = os.pipe()
                 made.outputs.append((index, read))
-        mine += [descriptor for descriptor in given if descriptor != null]
-        try:
-            await asyncio.to_thread(self._launch, made, [theirs.fileno(), *given, container.pidfd])
-        finally:
-            theirs.close()
-            messages.close_all(mine)
+        passed = [theirs.detach(), *given, os.dup(container.pidfd)]
         ours.setblocking(False)
         made.status = ours
-        message = await _receive(ours)
+        try:  # shielded: a thread goes on when its caller is cancelled, and closes what it passes on itself
+            await asyncio.shield(asyncio.to_thread(self._launch, made, passed, {null, *passed}))
+            message = await _receive(ours)
+        except BaseException:
+            self._give_up(made)
+            raise
         if "started" in message:
             made.pid = message["started"]
             container.tasks.add(task := asyncio.ensure_future(self._wait(made)))
             task.add_done_callback(container.tasks.discard)
             return
         made.exit_code = message.get("exit_code", 126)
-        ours.close()
+        self._give_up(made)
+        raise ApiError(400 if message["error"] == "exec-failed" else 500, f"exec in {container.name}: {message['message']}")
+
+    def _give_up(self, made: Exec) -> None:
+        """Close what was opened for it. What may have been started of it is ended by its outer process, which nobody hears any more."""
+        assert made.status is not None
+        made.status.close()
         for _, descriptor in made.outputs:
             os.close(descriptor)
         made.outputs.clear()
         if made.stdin >= 0:
             os.close(made.stdin)
             made.stdin = -1
-        raise ApiError(400 if message["error"] == "exec-failed" else 500, f"exec in {container.name}: {message['message']}")
 
     async def wait(self, made: Exec) -> int:
         await made.ended.wait()
         return made.exit_code or 0
 
     async def run(self, container: Container, command: list[str], timeout_s: float, limit: int) -> tuple[int, bytes]:
-        """Run a command with its output taken; exit code and the first `limit` bytes. Raises asyncio.TimeoutError after killing it."""
+        """Run a command with its output taken; exit code and the first `limit` bytes. Raises asyncio.TimeoutError after killing it.
+
+        Its start counts too: the container can hold that up.
+        """
         made = self.create(container, {"Cmd": command, "AttachStdout": True, "AttachStderr": True})
         kept = bytearray()
         try:
-            await self.start(made, detach=False)
-            try:
-                return await asyncio.wait_for(self._collect(made, kept, limit), timeout_s), bytes(kept)
-            except asyncio.TimeoutError:
-                self.kill(made)
-                raise
+            return await asyncio.wait_for(self._collect(made, kept, limit), timeout_s), bytes(kept)
+        except asyncio.TimeoutError:
+            self.kill(made)
+            raise
         finally:
             container.execs.discard(made.id)
             self._execs.pop(made.id, None)
@@ -176,6 +182,7 @@ class Execs:
                     os.close(pidfd)
 
     async def _collect(self, made: Exec, kept: bytearray, limit: int) -> int:
+        await self.start(made, detach=False)
         async for _, data in self.output(made):
             kept += data[: limit - len(kept)]
         return await self.wait(made)
@@ -197,15 +204,23 @@ class Execs:
             for task in tasks:
                 task.cancel()
 
-    def _launch(self, made: Exec, descriptors: list[int]) -> None:
+    def _launch(self, made: Exec, descriptors: list[int], to_close: set[int]) -> None:
+        try:
+            self._launcher.launch("exec", self._specification(made), descriptors)
+        finally:
+            messages.close_all(list(to_close))
+
+    def _specification(self, made: Exec) -> Json:
         container, settings = made.container, made.settings
         own = {entry.partition("=")[0] for entry in settings["Env"]}
         environment = settings["Env"] + [entry for entry in container.config["Env"] if entry.partition("=")[0] not in own]
         user = settings["User"] or container.config["User"]
         directory = settings["WorkingDir"] or container.config["WorkingDir"]
         process = spec.process(container.config, container.host_config, settings["Cmd"], environment, user, directory)
-        specification = {"process": process, "cgroup": self._cgroups.payload_files(container.id12)}
-        self._launcher.launch("exec", specification, descriptors)
+        return {
+            "process": process,
+            "cgroup": self._cgroups.payload_files(container.id12) + self._cgroups.other_files(container.pid),
+        }
 
     async def _wait(self, made: Exec) -> None:
         assert made.status is not None

@@ -55,8 +55,7 @@ def make_root(target: str, config: dict[str, Any]) -> int:
         raise OSError(errno.ENODEV, "a container without a /dev of its own cannot be run")
     replace_null(null)
     linux = config["linux"]
-    for path in linux.get("maskedPaths", ()):
-        _mask(root, path, null)
+    _mask(root, linux.get("maskedPaths", []), null)
     for path in linux.get("readonlyPaths", ()):
         _make_path_read_only(root, path)
     os.close(null)
@@ -154,22 +153,29 @@ def _make_devices(directory: int) -> None:
         os.symlink(target, name, dir_fd=directory)
 
 
-def _mask(root: int, path: str, null: int) -> None:
-    """Hide a path: an empty read-only folder over a folder, the null device over a file; nothing where there is nothing."""
-    try:
-        place = open_in_root(root, path, os.O_PATH)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    try:
-        if stat.S_ISDIR(os.fstat(place).st_mode):
-            tree = km.new_filesystem("tmpfs", {"size": "0", "mode": "755"}, km.MOUNT_ATTR_RDONLY)
-        else:
-            tree = km.open_tree(null, "")
-            km.set_attributes(tree, "", km.MOUNT_ATTR_RDONLY, recursive=False)
-        km.move_mount(tree, place, "")
-        os.close(tree)
-    finally:
-        os.close(place)
+def _mask(root: int, paths: list[str], null: int) -> None:
+    """Hide paths: an empty read-only folder over a folder, the null device over a file; nothing where there is nothing."""
+    empty = -1
+    for path in paths:
+        try:
+            place = open_in_root(root, path, os.O_PATH)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            if not stat.S_ISDIR(os.fstat(place).st_mode):
+                tree = km.open_tree(null, "")
+                km.set_attributes(tree, "", km.MOUNT_ATTR_RDONLY, recursive=False)
+            elif empty < 0:
+                tree = empty = km.new_filesystem("tmpfs", {"size": "0", "mode": "755"}, km.MOUNT_ATTR_RDONLY)
+            else:
+                tree = km.open_tree(empty, "")
+            km.move_mount(tree, place, "")
+            if tree != empty:
+                os.close(tree)
+        finally:
+            os.close(place)
+    if empty >= 0:
+        os.close(empty)
 
 
 def _make_path_read_only(root: int, path: str) -> None:

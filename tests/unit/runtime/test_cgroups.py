@@ -28,6 +28,14 @@ def test_version_1_is_found_also_with_an_empty_version_2_beside_it() -> None:
     assert layout.roots == ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"]
 
 
+def test_hierarchies_that_nothing_is_made_in_are_known_by_their_names_in_proc() -> None:
+    line = "31 25 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n32 25 0:28 / /net rw - cgroup cgroup rw,net_cls,net_prio\n"
+    others = detect(V1 + line).others
+    assert (others["name=systemd"], others["net_cls"], others[""]) == ("/sys/fs/cgroup/systemd", "/net", "/sys/fs/cgroup/unified")
+    assert not {"memory", "cpu"} & set(others)
+    assert detect(V2).others == {}
+
+
 def test_version_2_is_found() -> None:
     assert (detect(V2).version, detect(V2).roots) == (2, ["/sys/fs/cgroup"])
 

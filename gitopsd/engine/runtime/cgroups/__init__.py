@@ -77,6 +77,19 @@ class Cgroups:
         """The files that move a process into a running container's `payload`."""
         return [f"{directory}/cgroup.procs" for directory in self._directories(f"{self.path(container)}/payload")]
 
+    def other_files(self, pid: int) -> list[str]:
+        """The files that move a process of this one's cgroups to where `pid` is in the hierarchies that nothing is made in (version 1):
+        it would see the path to its own from there else."""
+        if not self.layout.others:
+            return []
+        mine, theirs = _cgroups_of("self"), _cgroups_of(str(pid))
+        found: list[str] = []
+        for controllers, path in theirs.items():
+            mount = self.layout.others.get(controllers.split(",")[0])
+            if mount is not None and mine.get(controllers) != path:
+                found.append(f"{mount}{path.rstrip('/')}/cgroup.procs")
+        return found
+
     def update(self, container: str, resources: Resources) -> None:
         self._backend.apply(self.layout, f"{self.path(container)}/payload", resources)
 
@@ -136,6 +149,15 @@ class Cgroups:
             except FileExistsError:
                 continue
             self._backend.prepare(name)
+
+
+def _cgroups_of(process: str) -> dict[str, str]:
+    """Controllers, as /proc names them, to paths; nothing of a process that has gone."""
+    try:
+        with open(f"/proc/{process}/cgroup", encoding="utf-8") as file:
+            return {controllers: path for _, controllers, path in (line.rstrip("\n").split(":", 2) for line in file)}
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
 
 
 def own_procs(layout: Layout) -> str:
