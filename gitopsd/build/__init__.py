@@ -1,5 +1,5 @@
 """Build what nobody has yet."""
 
-from gitopsd.build.build import build
+from gitopsd.build.build import QUIET, BuildWatch, build
 
-__all__ = ["build"]
+__all__ = ["QUIET", "BuildWatch", "build"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gitopsd.cli.carryout import by_serve, finish, watch
+from gitopsd.cli.carryout import by_serve, carry_out
+from gitopsd.cli.interrupt import Interrupts
 from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, print_plan, read_text, say, settings_of
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
     from gitopsd.control.lock import writer
     from gitopsd.control.revisions import find_revision
     from gitopsd.control.saved import check_saved
-    from gitopsd.control.sync import look, sync
+    from gitopsd.control.sync import look
     from gitopsd.control.uncommitted import uncommitted_line
     from gitopsd.control.wiring import Wiring
     from gitopsd.model.errors import GitopsdError
     from gitopsd.plan import render_text, to_document
 
+    interrupts = click.get_current_context().with_resource(Interrupts())
     settings = settings_of(**given)
     if plan is not None:
         chosen = _read(plan)
@@ -58,11 +60,11 @@ def command(plan: Path | None, yes: bool, allow: tuple[str, ...], lock_wait: flo
         raise GitopsdError(
             "not-committed", f"plan {chosen.id} is of files that are not committed", hint="commit them, and plan again"
         )
-    if by_serve(settings.socket, {"do": "apply", "plan": to_document(chosen), "allow": list(allow)}, is_json):
+    if by_serve(settings.socket, {"do": "apply", "plan": to_document(chosen), "allow": list(allow)}, is_json, interrupts):
         return
     with writer(settings, lock_wait), Wiring(settings) as work:
         view = look(work, find_revision(work, chosen.revision.commit), bring=True)
-        finish(sync(work, check_saved(view, chosen), allow=allow, watch=watch(is_json)), is_json)
+        carry_out(work, check_saved(view, chosen), is_json, interrupts, allow=allow)
 
 
 def _read(path: Path) -> Plan:

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from gitopsd.cli.options import print_json, say
 
 if TYPE_CHECKING:
-    from gitopsd.apply import Watch
-    from gitopsd.control.sync import Synced
-    from gitopsd.model.outcome import StepOutcome
-    from gitopsd.model.plan import Step
+    from gitopsd.cli.interrupt import Interrupts
+    from gitopsd.control.progress import Kind
+    from gitopsd.control.sync import Synced, View
+    from gitopsd.control.wiring import Wiring
     from gitopsd.model.revision import Revision
 
 
-def by_serve(socket: Any, request: dict[str, Any], is_json: bool) -> bool:
+def by_serve(socket: Any, request: dict[str, Any], is_json: bool, interrupts: Interrupts) -> bool:
     """Whether a `serve` runs, has done it, and said so. Ends the command with 1 if it went wrong."""
     from gitopsd.control.serving import ask
 
     answers = ask(socket, request)
     if answers is None:
         return False
+    interrupts.before = "gitopsd serve goes on with it; how it ends: gitopsd history"
     for message in answers:
         if "line" in message:
             if not is_json:
@@ -35,14 +36,37 @@ def by_serve(socket: Any, request: dict[str, Any], is_json: bool) -> bool:
     return True
 
 
-def finish(synced: Synced, is_json: bool, stacks: Collection[str] | None = None) -> None:
-    """Say how it went. `stacks`: those that were asked for, None: all."""
+def carry_out(
+    work: Wiring,
+    view: View,
+    is_json: bool,
+    interrupts: Interrupts,
+    stacks: Collection[str] | None = None,
+    allow: Collection[str] = (),
+) -> NoReturn:
+    """Do it, with a line for the begin and the end of each step on standard error, and end the command."""
+    from gitopsd.control.progress import Progress
+    from gitopsd.control.sync import sync
+
+    def tell(line: str, kind: Kind) -> None:
+        if not is_json:
+            say(f"  {line}", fg="red" if kind == "failed" else None, dim=kind in ("begin", "line", "goes on"), err=True)
+
+    with Progress(tell) as progress:
+        watch, builds = progress.watch(), progress.builds()
+        synced = sync(work, view, stacks, allow, watch, builds=builds, ending=interrupts.changing())
+    finish(synced, is_json, interrupts, stacks)
+
+
+def finish(synced: Synced, is_json: bool, interrupts: Interrupts, stacks: Collection[str] | None = None) -> NoReturn:
+    """Say how it went, and end as one that was told to end if it was. `stacks`: those that were asked for, None: all."""
     from gitopsd.control.loop import result_of
     from gitopsd.report import render_outcome
 
     if not is_json and synced.outcome.result != "nothing":
         say(render_outcome(synced.outcome), nl=False)
-    _end(result_of(synced, stacks), is_json)
+    done = result_of(synced, stacks)
+    _end({**done, "exit": interrupts.exit_code} if synced.outcome.result == "interrupted" else done, is_json)
 
 
 def _end(done: dict[str, Any], is_json: bool) -> NoReturn:
@@ -72,25 +96,3 @@ def print_held(blocked: Iterable[Sequence[str]], unknown: Iterable[Sequence[str]
     for host, why in unknown:
         word = "stopped" if why.startswith("host-key-") else "unknown"
         say(f"{word}  host {host}: " + why.replace("\n", "\n  "), err=True)
-
-
-def watch(is_json: bool) -> Watch:
-    """A line for each step that matters, on standard error."""
-    from gitopsd.apply import Watch
-    from gitopsd.report import step_words
-
-    if is_json:
-        return Watch()
-
-    def progress(step: Step, clause: str) -> None:
-        say(f"  {step.host or 'builder'}  {step.object}: {clause}", err=True)
-
-    def ended(step: Step, outcome: StepOutcome) -> None:
-        if outcome.result == "skipped":
-            return
-        colour = None if outcome.result == "succeeded" else "red"
-        result = "" if outcome.result == "succeeded" else f"{outcome.result}, "
-        line = f"  {step.host or 'builder'}  {step_words(step)}  ({result}{outcome.seconds:.1f} s)"
-        say(line, fg=colour, err=True)
-
-    return Watch(progress=progress, ended=ended)

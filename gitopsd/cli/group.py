@@ -7,6 +7,7 @@ that a person can do something about is printed as it reads and ends with 1; any
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -50,8 +51,11 @@ class Commands(click.Group):
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gitopsd")
-def gitopsd() -> None:
+@click.pass_context
+def gitopsd(context: click.Context) -> None:
     """Push to Git; every Linux host you can SSH into converges."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 def run() -> None:

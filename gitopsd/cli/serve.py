@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
@@ -20,7 +22,10 @@ from gitopsd.cli.options import lock_wait, of_repository, settings_of
 @lock_wait
 @of_repository
 def command(poll: float | None, drift: float | None, json_log: bool, lock_wait: float, **given: Any) -> None:
-    """Run until told to end: notice commits, plan, apply, heal drift, and say each in a few lines."""
+    """Run until told to end: notice commits, plan, apply, heal drift, and say each in a few lines.
+
+    Told to end (SIGINT, SIGTERM) it finishes or undoes the step in hand and ends: with 0, or with 130 or 143 when a plan was broken off.
+    """
     from gitopsd.control.lock import writer
     from gitopsd.control.log import make_log
     from gitopsd.control.loop import Serve
@@ -30,9 +35,16 @@ def command(poll: float | None, drift: float | None, json_log: bool, lock_wait: 
     with writer(settings, lock_wait), Wiring(settings) as work:
         serve = Serve(work, make_log(json_log), poll, drift)
 
-        def end(_: int, __: FrameType | None) -> None:
+        told: list[int] = []
+
+        def end(number: int, _: FrameType | None) -> None:
+            if told:  # a second time: at once; the next pass finds what is left
+                os._exit(128 + number)
+            told.append(number)
             serve.end()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         serve.run()
+    if serve.was_interrupted:
+        sys.exit(128 + told[0])

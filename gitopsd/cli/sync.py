@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from gitopsd.cli.carryout import by_serve, finish, watch
+from gitopsd.cli.carryout import by_serve, carry_out
+from gitopsd.cli.interrupt import Interrupts
 from gitopsd.cli.options import allow, as_json, lock_wait, of_repository, say, settings_of
 
 
@@ -26,16 +27,17 @@ def command(stacks: tuple[str, ...], allow: tuple[str, ...], lock_wait: float, i
     """
     from gitopsd.control.lock import writer
     from gitopsd.control.revisions import find_revision
-    from gitopsd.control.sync import look, sync
+    from gitopsd.control.sync import look
     from gitopsd.control.uncommitted import uncommitted_line
     from gitopsd.control.wiring import Wiring
 
+    interrupts = click.get_current_context().with_resource(Interrupts())
     settings = settings_of(**given)
-    if by_serve(settings.socket, {"do": "sync", "stacks": list(stacks) or None, "allow": list(allow)}, is_json):
+    if by_serve(settings.socket, {"do": "sync", "stacks": list(stacks) or None, "allow": list(allow)}, is_json, interrupts):
         return
     with writer(settings, lock_wait), Wiring(settings) as work:
         view = look(work, find_revision(work), bring=True)
         edited = uncommitted_line(work, view)
         if edited and not is_json:
             say(edited, err=True)
-        finish(sync(work, view, stacks or None, allow, watch(is_json)), is_json, stacks or None)
+        carry_out(work, view, is_json, interrupts, stacks or None, allow)

@@ -22,6 +22,7 @@ from gitopsd.apply.run import DEFAULT_TIMING
 from gitopsd.control.choose import by_stack, choose, is_drift
 from gitopsd.control.guard import LoopGuard
 from gitopsd.control.left import left_hosts
+from gitopsd.control.progress import Progress
 from gitopsd.control.revisions import find_revision
 from gitopsd.control.saved import check_saved
 from gitopsd.control.serving import Asked, Requests
@@ -63,6 +64,8 @@ class Serve:
         self._said: dict[str, str] = {}
         self._guard = LoopGuard()
         self._failures = 0
+        self.was_interrupted = False
+        """Told to end in the middle of a plan."""
 
     def end(self) -> None:
         """From any thread, or a signal."""
@@ -183,6 +186,8 @@ class Serve:
         return view
 
     def _act(self, view: View) -> None:
+        if self._ending.is_set():
+            return
         plan = view.plan
         chosen, why = choose(plan, view.rendered.fleet)
         now_s = time.monotonic()
@@ -234,20 +239,15 @@ class Serve:
         say = _Teller(self._log, told)
         if not part.is_empty:
             say.info(f"plan {part.id}: {summary(part)}", lines=brief(part))
-        synced = sync(
-            self._work,
-            view,
-            stacks,
-            allow,
-            say.watch(),
-            self._timing,
-            lambda want, line: say.detail(f"build {want.service}: {line}"),
-        )
+        with Progress(lambda line, _: say.detail(line)) as progress:
+            watch, builds = progress.watch(), progress.builds()
+            synced = sync(self._work, view, stacks, allow, say.watch(watch), self._timing, builds=builds, ending=self._ending)
         outcome = synced.outcome
         if outcome.result == "succeeded":
             say.info(f"plan {part.id} succeeded in {outcome.seconds:.1f} s")
         elif outcome.result != "nothing":
-            say.error(f"plan {part.id} {outcome.result} after {outcome.seconds:.1f} s")
+            self.was_interrupted |= outcome.result == "interrupted"
+            say.error(f"plan {part.id} {outcome.result} after {outcome.seconds:.1f} s", outcome.left)
         return synced
 
     def _answer(self, asked: Asked) -> None:
@@ -282,6 +282,7 @@ class Serve:
             return
         self._said[about] = text
         first, *rest = text.splitlines()
+        first = first.removeprefix("error: ")  # the level says so
         getattr(self._log, level)(first, lines=rest)
 
 
@@ -290,6 +291,7 @@ def result_of(synced: Synced, stacks: Collection[str] | None = None) -> dict[str
     blocked = blocked_of(synced.view.plan, stacks)
     unknown = [(host.host, host.error) for host in synced.view.observed.hosts if host.error is not None]
     return {
+        "version": 1,
         "plan": synced.plan.id,
         "result": synced.outcome.result,
         "seconds": round(synced.outcome.seconds, 3),
@@ -297,6 +299,7 @@ def result_of(synced: Synced, stacks: Collection[str] | None = None) -> dict[str
         "blocked": [list(pair) for pair in blocked],
         "unknown": [list(pair) for pair in unknown],
         "steps": to_json(synced.outcome.steps),
+        "left": list(synced.outcome.left),
         "status": to_json(synced.status),
     }
 
@@ -320,35 +323,18 @@ class _Teller:
         self._log.info(text)
         self._tell(text, ())
 
-    def watch(self) -> Watch:
-        def progress(step: Step, clause: str) -> None:
-            self.detail(f"{step.host}  {step.object}: {clause}")
+    def watch(self, lines: Watch) -> Watch:
+        """`lines`, and each error whole."""
 
         def ended(step: Step, outcome: StepOutcome) -> None:
+            lines.ended(step, outcome)
             if outcome.result == "failed":
                 first, *rest = (outcome.error or "").splitlines()
-                self.error(f"{step.host or 'builder'}  {step_words(step)}: {first}", rest)
-            elif outcome.result == "succeeded" and step.operation in (
-                "transition",
-                "wait_healthy",
-                "remove_container",
-                "build",
-                "send_image",
-            ):
-                self.detail(f"{step.host or 'builder'}  {_WORDS[step.operation]} {step.object} ({outcome.seconds:.1f} s)")
+                self.error(f"{step.host or 'builder'}  {step_words(step)}: {first.removeprefix('error: ')}", rest)
 
-        return replace(Watch(), progress=progress, ended=ended)
+        return replace(lines, ended=ended)
 
     def _tell(self, text: str, lines: Collection[str]) -> None:
         if self._told is not None:
             for line in (text, *(f"  {line}" for line in lines)):
                 self._told({"line": line})
-
-
-_WORDS = {
-    "transition": "handed over to",
-    "wait_healthy": "well:",
-    "remove_container": "removed",
-    "build": "built",
-    "send_image": "has",
-}

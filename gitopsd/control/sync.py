@@ -8,19 +8,22 @@ which stacks it may touch in choose.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import threading
+import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from gitopsd.apply import Timing, Watch, apply
 from gitopsd.apply.run import DEFAULT_TIMING, QUIET
-from gitopsd.build import build
+from gitopsd.build import QUIET as NO_BUILDS
+from gitopsd.build import BuildWatch, build
 from gitopsd.control.clock import now
 from gitopsd.control.held import hold_back
 from gitopsd.control.left import left_hosts
 from gitopsd.control.reach import Brought
 from gitopsd.control.settle import settle, with_digests
 from gitopsd.control.wiring import Wiring
-from gitopsd.model.desired import BuildWant, Desired, Pins
+from gitopsd.model.desired import Desired, Pins
 from gitopsd.model.errors import GitopsdError
 from gitopsd.model.observed import HostObserved, Observed
 from gitopsd.model.outcome import Images, Outcome, StepOutcome
@@ -93,9 +96,11 @@ def sync(
     allow: Collection[str] = (),
     watch: Watch = QUIET,
     timing: Timing = DEFAULT_TIMING,
-    built: Callable[[BuildWant, str], None] = lambda want, line: None,
+    builds: BuildWatch = NO_BUILDS,
+    ending: threading.Event | None = None,
 ) -> Synced:
-    """Carry out a view's plan, or the part of it that is about `stacks`. `allow`: codes of guards that a person lifts."""
+    """Carry out a view's plan, or the part of it that is about `stacks`. `allow`: codes of guards that a person lifts; `ending`: set
+    when it is to end early."""
     _check_names(view, stacks or ())
     refused = [f"{code}: {sentence}" for code, sentence in view.plan.refused if code not in allow]
     if refused:
@@ -108,15 +113,22 @@ def sync(
         outcome = Outcome(chosen, (), "nothing", started_at, 0.0)
         settle(store, reach.engine, view.desired, view.plan, outcome, Images(), started_at)
         return Synced(view, chosen, outcome, status_of(work, view))
-    images = build(chosen, view.revision.tree, lambda: work.services.builder(fleet.registry), work.registries(fleet), built)
+    begun = time.monotonic()
     number = store.begin_sync(chosen, started_at)
 
     def ended(step: Step, outcome: StepOutcome) -> None:
         store.record_step(number, outcome)
         watch.ended(step, outcome)
 
-    journal = replace(watch, ended=ended)
-    outcome = apply(chosen, reach.engine, work.images(fleet), images, work.holder, started_at, journal, timing)
+    try:
+        registries = work.registries(fleet)
+        images = build(chosen, view.revision.tree, lambda: work.services.builder(fleet.registry), registries, builds, ending)
+        journal, holder = replace(watch, ended=ended), work.holder
+        outcome = apply(chosen, reach.engine, work.images(fleet), images, holder, started_at, journal, timing, ending=ending)
+        outcome = replace(outcome, seconds=time.monotonic() - begun)
+    except BaseException:
+        store.end_sync(number, Outcome(chosen, (), "interrupted", started_at, time.monotonic() - begun))
+        raise
     store.end_sync(number, outcome)
     settle(store, reach.engine, view.desired, view.plan, outcome, images, started_at)
     observed, _ = _observe(work, view.rendered, bring=False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gitopsd.model.outcome import Outcome
+from gitopsd.model.outcome import Outcome, StepOutcome
 from gitopsd.model.plan import Change, Plan, Step
 from gitopsd.model.record import SyncRecord
 from gitopsd.model.status import Status
@@ -57,7 +58,7 @@ def render_history(syncs: Sequence[SyncRecord], summarise: Callable[[Plan], str]
             sync.started_at[:19].replace("T", " "),
             sync.plan.revision.short if sync.plan.revision else "-",
             sync.result,
-            f"{sync.seconds:.1f} s",
+            _took(sync),
             summarise(sync.plan),
             _first_error(sync),
         )
@@ -98,12 +99,18 @@ def render_steps(sync: SyncRecord) -> str:
         done = ended.get(step.number)
         result = done.result if done else "never ended"
         took = f"{done.seconds:.1f} s" if done else "-"
-        error = one_line(done.error, 90) if done and done.error else ""
+        error = one_line(clause(done.error), 90) if done and done.error else ""
         rows.append(
             (str(step.number), step.host or "builder", step.operation.replace("_", " "), step.object, result, took, error)
         )
-    head = f"sync {sync.number}, {sync.started_at}: {sync.result} after {sync.seconds:.1f} s\n"
-    return head + table(("STEP", "HOST", "DOES", "OBJECT", "RESULT", "TOOK", "ERROR"), rows)
+    took = "" if _took(sync) == "-" else f" after {_took(sync)}"
+    errors = [done.error for done in sync.steps if done.result == "failed" and done.error]
+    head = f"sync {sync.number}, {sync.started_at}: {sync.result}{took}\n"
+    return (
+        head
+        + table(("STEP", "HOST", "DOES", "OBJECT", "RESULT", "TOOK", "ERROR"), rows)
+        + "".join(f"\n{error}\n" for error in errors)
+    )
 
 
 _DOES: dict[str, str] = {
@@ -122,19 +129,40 @@ def step_words(step: Step) -> str:
 
 
 def render_outcome(outcome: Outcome) -> str:
-    """How an apply ended: a line, and each error whole."""
-    errors: list[str] = []
+    """How an apply ended: each error whole, what is half done, a line for it all, and what to type."""
+    if outcome.result == "nothing":
+        return "nothing to do\n"
+    parts: list[str] = []
     for step, ended in zip(outcome.plan.steps, outcome.steps, strict=True):
         if ended.result == "failed" and ended.error:
             place = f" on {step.host}" if step.host else ""
-            errors.append(f"step {step.number}, {step_words(step)}{place}:\n{_indented(ended.error)}")
-    skipped = sum(step.result == "skipped" for step in outcome.steps)
-    done = sum(step.result == "succeeded" for step in outcome.steps)
-    words = {"nothing": "nothing to do", "succeeded": "succeeded", "partial": "partly failed", "failed": "failed"}
-    line = f"{words[outcome.result]}: {done} steps in {outcome.seconds:.1f} s" + (f", {skipped} skipped" if skipped else "")
-    if outcome.result == "nothing":
-        line = "nothing to do"
-    return "\n".join([*errors, line]) + "\n"
+            parts.append(f"{ended.error}\n  this was step {step.number}: {step_words(step)}{place}")
+    counts = Counter("early" if _is_early(step) else step.result for step in outcome.steps)
+    total = counted(len(outcome.steps), "step")
+    words = {"succeeded": "succeeded", "partial": "partly failed", "failed": "failed", "interrupted": "interrupted"}
+    line = f"{words[outcome.result]} after {outcome.seconds:.1f} s: "
+    if outcome.result == "succeeded":
+        line += f"{total} done"
+    else:
+        said = [
+            f"{counts[result]} {word}"
+            for result, word in (("failed", "failed"), ("early", "broken off"), ("skipped", "not begun"))
+            if counts[result]
+        ]
+        line += ", ".join([f"{counts['succeeded']} of {total} done", *said])
+    parts += [*outcome.left, line]
+    if outcome.result == "interrupted":
+        parts.append("to see what is left: gitopsd plan; to go on: gitopsd sync")
+    return "\n".join(parts) + "\n"
+
+
+def _is_early(step: StepOutcome) -> bool:
+    return step.result == "failed" and (step.error or "").startswith("error: interrupted\n")
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str, width: int) -> str:
@@ -142,10 +170,18 @@ def one_line(text: str, width: int) -> str:
     return words if len(words) <= width else words[: width - 3] + "..."
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
-
-
 def _first_error(sync: SyncRecord) -> str:
     error = next((step.error for step in sync.steps if step.result == "failed" and step.error), "")
-    return one_line(error or "", 60)
+    return one_line(clause(error or ""), 60)
+
+
+def clause(error: str) -> str:
+    """What an error says: its second line, below its code."""
+    lines = error.splitlines()
+    return lines[1].strip() if len(lines) > 1 and lines[0].startswith("error: ") else error
+
+
+def _took(sync: SyncRecord) -> str:
+    """Nobody knows how long one took that is not over, or that ended with its controller."""
+    is_known = sync.result != "running" and not (sync.result == "interrupted" and not sync.seconds)
+    return f"{sync.seconds:.1f} s" if is_known else "-"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from gitopsd.model.outcome import StepOutcome
+from gitopsd.model.outcome import Outcome, StepOutcome
 from gitopsd.model.plan import Plan
 from gitopsd.model.record import SyncRecord, SyncResult
 from gitopsd.plan import summary
-from gitopsd.report import render_history, render_steps
+from gitopsd.report import render_history, render_outcome, render_steps
 from tests.fakes.values import NOW
 from tests.golden.test_plan import change, compare
 
 FOLDER = Path(__file__).parent / "report"
+Result = Literal["succeeded", "failed", "interrupted"]
 REFUSED = 'error: engine-refused\n  host a  stacks/shop.yaml:4  services.web.command: "nosuch" is not in the image'
 
 
@@ -47,8 +49,41 @@ def history() -> str:
     return render_history((a_sync("failed", 12.5, 4), a_sync("succeeded", 3.0, 99, 6), a_sync("interrupted", 0.0, 2, 5)), summary)
 
 
+def outcome(last: int, result: Result, error: str = REFUSED, left: tuple[str, ...] = ()) -> Outcome:
+    return Outcome(change(), ended(change(), last, error=error), result, NOW, 12.5, left)
+
+
+def an_outcome_that_succeeded() -> str:
+    return render_outcome(outcome(99, "succeeded"))
+
+
+def an_outcome_that_failed() -> str:
+    left = tuple(f"container shop-web-1 on {host}: taken back, the one before runs" for host in "ab")
+    return render_outcome(outcome(6, "failed", left=left))
+
+
+def a_build_that_failed() -> str:
+    error = "error: build-failed\n  web/Dockerfile:6: RUN make ended with 2\n  hint: image shop/web is asked for by stacks/shop.yaml:3"
+    return render_outcome(outcome(1, "failed", error))
+
+
+def an_outcome_that_was_interrupted() -> str:
+    error = "error: interrupted\n  host a  container shop-web-1: told to end after 4 s of waiting for it to be well"
+    left = ("container shop-web-1 on a: taken back, the one before runs",)
+    return render_outcome(outcome(7, "interrupted", error, left))
+
+
 CASES: dict[str, Callable[[], str]] = {
-    case.__name__: case for case in (steps_of_a_failed_sync, steps_of_a_sync_that_never_ended, history)
+    case.__name__: case
+    for case in (
+        steps_of_a_failed_sync,
+        steps_of_a_sync_that_never_ended,
+        history,
+        an_outcome_that_succeeded,
+        an_outcome_that_failed,
+        a_build_that_failed,
+        an_outcome_that_was_interrupted,
+    )
 }
 
 

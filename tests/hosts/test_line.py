@@ -137,6 +137,43 @@ def test_who_writes_to_a_volume_is_stopped_before_the_next_one_starts(settled: L
     api.close()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_apply_that_is_told_to_end_in_the_middle_of_a_stop_leaves_the_service_up(
+    settled: Line, number: signal.Signals, code: int
+) -> None:
+    deaf = SHOP.replace('exec sleep 1000000"]', "trap '' TERM; while :; do sleep 1; done\"]").replace(
+        '    volumes: ["data:/data"]\n    networks: [shop]\n    mem_limit: 64m\n    stop_grace_period: 1s\n',
+        '    volumes: ["data:/data"]\n    networks: [shop]\n    mem_limit: 64m\n    stop_grace_period: 6s\n',
+    )
+    assert deaf.count("6s") == 1
+    settled.commit("deaf", **{"stacks/shop.yaml": deaf})
+    settled.sync()
+    before = settled.api("lab-1").container("shop-store-1")["Id"]
+    settled.commit("deaf and new", **{"stacks/shop.yaml": deaf.replace("echo kept", "echo kept too")})
+    said: list[str] = []
+    with settled.start("apply", "-y") as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            said.append(line)
+            if "lab-1  stop container shop-store-1" in line:
+                break
+        time.sleep(0.5)
+        running.send_signal(number)
+        said += list(running.stdout)
+    assert running.returncode == code, "".join(said)
+    assert settled.containers("lab-1") == UP, "".join(said)
+    assert settled.containers("lab-2") == UP
+    assert settled.api("lab-1").container("shop-store-1")["Id"] == before
+    text = "".join(said)
+    assert "container shop-store-1 on lab-1: taken back, the one before runs" in text
+    assert "to go on: gitopsd sync" in text
+    newest = json.loads(settled.gitopsd("history", "--json").stdout)["syncs"][0]
+    assert newest["result"] == "interrupted"
+    assert newest["seconds"] > 1
+    settled.sync()
+    assert settled.is_settled()
+
+
 def test_a_job_ends_before_what_waits_for_it_starts_and_is_not_run_again(settled: Line) -> None:
     job = """\
   migrate:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from gitopsd.build import build
+from gitopsd.build import BuildWatch, build
 from gitopsd.hosts.engineapi import EngineApi
 from gitopsd.hosts.local import LocalLink
 from gitopsd.model.desired import BuildWant
+from gitopsd.model.errors import Where
+from gitopsd.model.outcome import Images
 from gitopsd.model.plan import Plan
 from tests.fakes.fakeengine import FakeEngine
 from tests.fakes.memorytree import MemoryTree
@@ -42,12 +46,20 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
     made.close()
 
 
-def run(engine: FakeEngine, *wants: BuildWant, registry: NoRegistry | None = None, lines: list[str] | None = None):
+def run(
+    engine: FakeEngine,
+    *wants: BuildWant,
+    registry: NoRegistry | None = None,
+    lines: list[str] | None = None,
+    watch: BuildWatch | None = None,
+    ending: threading.Event | None = None,
+) -> Images:
     api = EngineApi(LocalLink(), str(engine.socket))
     plan = Plan("", "test", None, NOW, (), (), builds=wants)
     told = [] if lines is None else lines
+    watch = watch or BuildWatch(line=lambda want, line: told.append(line))
     try:
-        return build(plan, TREE, lambda: api, registry or NoRegistry(), lambda want, line: told.append(line))  # type: ignore[arg-type]
+        return build(plan, TREE, lambda: api, registry or NoRegistry(), watch, ending)  # type: ignore[arg-type]
     finally:
         api.close()
 
@@ -92,6 +104,43 @@ def test_a_build_that_fails_says_its_last_lines_and_ends_no_other(engine: FakeEn
     assert "RUN make: exit code 2" in said
     assert "no rule" in said
     assert "shop/web" in said
+
+
+def test_a_build_error_begins_with_the_line_of_the_dockerfile_that_is_to_be_mended(engine: FakeEngine) -> None:
+    said = "Dockerfile:6: The command '/bin/sh -c make all' returned a non-zero code: 2"
+    engine.builds_as = lambda query: [{"stream": "no rule\n"}, {"error": said}]
+    (failed,) = run(engine, replace(WANT, where=Where("stacks/shop.yaml", 3, "services.web.build"))).failed
+    assert failed.why == (
+        "error: build-failed\n"
+        "  web/Dockerfile:6: RUN make all ended with 2\n"
+        "  hint: image shop/web is asked for by stacks/shop.yaml:3\n"
+        "    its last output:\n"
+        "    no rule"
+    )
+
+
+def test_a_build_says_when_it_begins_when_it_ends_and_how_long_it_took(engine: FakeEngine) -> None:
+    engine.builds_as = lambda query: time.sleep(0.2) or [{"stream": "ok\n"}]
+    told: list[object] = []
+    watch = BuildWatch(
+        lambda want: told.append("started"),
+        lambda want, line: told.append(line),
+        lambda want, seconds, is_well: told.append((seconds >= 0.2, is_well)),
+    )
+    images = run(engine, WANT, watch=watch)
+    assert (told[0], told[-1]) == ("started", (True, True))
+    assert images.seconds(WANT.key) >= 0.2
+
+
+def test_a_build_that_says_nothing_does_not_hold_up_the_end(engine: FakeEngine) -> None:
+    ending, over = threading.Event(), threading.Event()
+    engine.builds_as = lambda query: (over.wait(10) and []) or []
+    threading.Timer(0.2, ending.set).start()
+    begun = time.monotonic()
+    images = run(engine, WANT, replace(WANT, key="key-" + "1" * 32), ending=ending)
+    over.set()
+    assert time.monotonic() - begun < 3
+    assert [(failed.next, "interrupted" in failed.why) for failed in images.failed] == [("retry", True)] * 2
 
 
 def test_nothing_to_build_asks_nobody() -> None:

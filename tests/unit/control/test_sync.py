@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gitopsd.apply import Watch
 from gitopsd.control.left import fleet_with
 from gitopsd.control.loop import result_of
 from gitopsd.control.revisions import find_good_revision
@@ -260,6 +263,35 @@ def test_a_revision_that_fails_is_remembered_and_what_ran_before_stays(work: Fak
 
     work.world.upstream.commit({"stacks/shop.yaml": SHOP}, "mend it")
     assert run(work).outcome.result == "nothing"
+
+
+def test_a_sync_that_is_told_to_end_is_interrupted_in_the_history_with_the_time_it_took(work: FakeWork) -> None:
+    run(work)
+    slow = SHOP.replace("    ports:", "    environment: {SLOW: 'yes'}\n    ports:").replace("interval: 1s", "interval: 60s")
+    work.world.upstream.commit({"stacks/shop.yaml": slow}, "slow")
+    for engine in work.world.engines.values():
+        engine.behaves = lambda container: Behaviour(
+            health="starting" if "SLOW=yes" in (container.create.get("Env") or ()) else "healthy"
+        )
+    ending = threading.Event()
+    watch = Watch(started=lambda step: step.operation == "wait_healthy" and threading.Timer(0.3, ending.set).start())
+    synced = run(work, watch=watch, ending=ending)
+    assert synced.outcome.result == "interrupted"
+    newest = work.store.syncs()[0]
+    assert newest.result == "interrupted"
+    assert newest.seconds >= 0.3
+    assert work.store.bad_revisions() == ()
+    for host in "ab":
+        assert work.world.names(host) == {"shop-web-1": "running", "shop-store-1": "running"}
+
+
+def test_a_build_is_in_the_history_with_the_time_it_took(work: FakeWork) -> None:
+    work.world.builder.builds_as = lambda query: time.sleep(0.3) or [{"stream": "Step 1/1 : FROM busybox\n"}]
+    run(work)
+    newest = work.store.syncs()[0]
+    (number,) = [step.number for step in newest.plan.steps if step.operation == "build"]
+    assert next(step.seconds for step in newest.steps if step.number == number) >= 0.3
+    assert newest.seconds >= 0.3
 
 
 def test_a_lost_store_is_made_anew_and_nothing_is_touched(tmp_path: Path, work: FakeWork) -> None:
