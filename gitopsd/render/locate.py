@@ -20,6 +20,7 @@ from typing import Any, cast
 import yaml
 
 from gitopsd.model.errors import Errors, GitopsdError, Where
+from gitopsd.render.syntax import syntax_error
 
 LARGEST_BYTES = 1024 * 1024
 _DEEPEST = 50
@@ -113,7 +114,7 @@ def parse_yaml(text: str, file: str) -> Node:
     try:
         node = reader.document()
     except yaml.YAMLError as error:
-        raise Errors([*reader.errors, _syntax(error, file)]) from None
+        raise Errors([*reader.errors, syntax_error(error, text, file)]) from None
     except _CapError as error:
         raise Errors([*reader.errors, error.args[0]]) from None
     if reader.errors:
@@ -288,14 +289,3 @@ class _Reader:
 
     def _say(self, code: str, line: int, message: str, key: str | None = None) -> None:
         self.errors.append(self._error(code, line, message, key))
-
-
-def _syntax(error: yaml.YAMLError, file: str) -> GitopsdError:
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = cast("Any", error.problem_mark or error.context_mark)
-        line = cast("int", mark.line) + 1 if mark else None
-        began = cast("Any", error.context_mark)
-        since = f" ({error.context} in line {began.line + 1})" if error.context and began and error.problem_mark else ""
-        column = f", column {mark.column + 1}" if mark else ""
-        return GitopsdError("bad-yaml", f"{error.problem or error.context}{since}{column}", Where(file, line))
-    return GitopsdError("bad-yaml", "has characters that YAML does not allow", Where(file))

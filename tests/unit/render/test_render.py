@@ -55,7 +55,8 @@ def test_a_stack_that_is_wrong_blocks_itself_alone(rendering, revision):
     assert blocked_of(rendered) == {
         "bad": 'error: unknown-key\n  bad.yaml:1  services.web.imgae: unknown key\n  hint: did you mean "image"?\n'
         "error: missing-key\n  bad.yaml:1  services.web: has neither image nor build\n  hint: say which image to run, or how to build it",
-        "worse": "error: bad-yaml\n  worse.yaml:1: mapping values are not allowed in this context, column 5",
+        "worse": "error: bad-yaml\n  worse.yaml:1: a `: ` where no key can stand (column 5)\n"
+        "  hint: put a text that has a colon or a sign in it into quotes, or check the indentation",
     }
 
 
