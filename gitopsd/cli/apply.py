@@ -71,8 +71,16 @@ def _read(path: Path) -> Plan:
     from gitopsd.model.errors import GitopsdError, Where
     from gitopsd.plan import from_document
 
+    where, hint = Where(file=str(path)), "make one with: gitopsd plan -o FILE"
     try:
         document = json.loads(read_text(path))
-    except (OSError, ValueError) as error:
-        raise GitopsdError("not-a-plan", str(error), Where(file=str(path)), "make it with: gitopsd plan -o FILE") from error
-    return from_document(document)
+    except FileNotFoundError as error:
+        raise GitopsdError("not-a-plan", "there is no such file", where, hint) from error
+    except OSError as error:
+        raise GitopsdError("not-a-plan", f"cannot be read: {(error.strerror or str(error)).lower()}", where, hint) from error
+    except ValueError as error:
+        raise GitopsdError("not-a-plan", "is no plan: it is not JSON", where, hint) from error
+    try:
+        return from_document(document)
+    except GitopsdError as error:
+        raise error.at(where) from error.__cause__

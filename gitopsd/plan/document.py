@@ -15,6 +15,8 @@ from gitopsd.model.errors import GitopsdError
 from gitopsd.model.plan import PLAN_VERSION, Plan
 from gitopsd.plan.compose import id_of
 
+_HINT = "make one with: gitopsd plan -o FILE"
+
 
 def to_document(plan: Plan) -> dict[str, Any]:
     body: dict[str, Any] = to_json(plan)
@@ -25,13 +27,12 @@ def from_document(data: Any) -> Plan:
     """Raises GitopsdError `not-a-plan` for what is not one, or was changed since it was written."""
     version: Any = typing.cast("dict[str, Any]", data).get("version") if isinstance(data, dict) else None
     if version != PLAN_VERSION:
-        raise GitopsdError(
-            "not-a-plan", f"version is {version!r}, expected {PLAN_VERSION}", hint="make it with: gitopsd plan --json"
-        )
+        found = "has no version" if version is None else f"has version {version!r}"
+        raise GitopsdError("not-a-plan", f"{found}, expected a plan of version {PLAN_VERSION}", hint=_HINT)
     try:
         plan = from_json(Plan, data)
     except (KeyError, TypeError, ValueError) as error:
-        raise GitopsdError("not-a-plan", str(error), hint="make it with: gitopsd plan --json") from error
+        raise GitopsdError("not-a-plan", f"has not the form of a plan: {error}", hint=_HINT) from error
     if id_of(plan) != plan.id:
         raise GitopsdError("not-a-plan", f"its content is not that of plan {plan.id}", hint="it was changed by hand: plan again")
     return plan

@@ -32,6 +32,7 @@ from gitopsd.render.schema.stack import StackFile
 from gitopsd.render.template import render_template
 
 TEMPLATE = ".j2"
+_BEGIN = "it lies at the root of the repository; README.md, A first fleet, has one to begin with, docs/fleet-file.md every key"
 
 
 def render(revision: Revision) -> Rendered:
@@ -52,6 +53,8 @@ def render_fleet(tree: Tree, listen: str = "") -> Fleet:
     try:
         text = Reader(tree).text(FLEET_FILE)
     except GitopsdError as error:
+        if error.code == "no-such-file":
+            error.hint = _BEGIN
         raise Errors([error.at(Where(file=FLEET_FILE))]) from None
     return read_fleet(text, listen=listen)
 

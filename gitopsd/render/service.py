@@ -118,7 +118,7 @@ class ServiceReader:
         path: Path = ("build",) if "context" not in self._node_at("build") else ("build", "context")
         if not _REPOSITORY_PART.fullmatch(self._name):
             self._say((), "bad-value", f"{self._name} cannot name an image; a service that is built is written in lower case")
-        context = self._folder(form.context, path)
+        context = self._folder(form.context, form.dockerfile, path)
         dockerfile = self._dockerfile(context, form.dockerfile) if context is not None else ""
         args = self._pairs(form.args, "build", "args")
         if context is not None and dockerfile:
@@ -134,12 +134,12 @@ class ServiceReader:
     def _node_at(self, key: str) -> Mapping[str, Any]:
         return self._place.node.mapping["services"].mapping[self._name].mapping[key].mapping
 
-    def _folder(self, written: str, path: Path) -> str | None:
+    def _folder(self, written: str, dockerfile: str, path: Path) -> str | None:
         """The folder that is built, from the root; None when it is none."""
         try:
             folder = path_within(posixpath.dirname(self._place.file), written)
             if not self._reader.tree.paths(folder):
-                raise ValueError(f"is empty: there is no {self._form.build.dockerfile if self._form.build else ''} in it")
+                raise ValueError(f"is empty: there is no {dockerfile} in it")
         except ValueError as error:
             self._say(path, "bad-path", f'"{written}" {error}')
         except GitopsdError as error:

@@ -15,6 +15,8 @@ from pathlib import Path
 from gitopsd.model.revision import Revision
 from gitopsd.source.tree import FOLDER, SYMLINK, Entry, files_under, find, find_file, find_folder
 
+_WHERE = "this folder"
+
 
 class FolderTree:
     """A `Tree` over a folder. Nothing is kept: each call looks again."""
@@ -23,34 +25,34 @@ class FolderTree:
         self._root = root
 
     def read(self, path: str) -> bytes:
-        entry = find_file(self._get, path)
+        entry = find_file(self._get, path, _WHERE)
         full = self._root / path
         return os.fsencode(full.readlink()) if entry.mode == SYMLINK else full.read_bytes()
 
     def size(self, path: str) -> int:
-        find_file(self._get, path)
+        find_file(self._get, path, _WHERE)
         return (self._root / path).lstat().st_size
 
     def paths(self, under: str = "") -> tuple[str, ...]:
         if under:
-            find_folder(self._get, under)
+            find_folder(self._get, under, _WHERE)
         return files_under(self._below(under), under)
 
     def tree_id(self, path: str) -> str:
         if path:
-            find_folder(self._get, path)
+            find_folder(self._get, path, _WHERE)
         return self._tree_id(path)
 
     def blob_id(self, path: str) -> str:
         return _object_id("blob", self.read(path))
 
     def mode(self, path: str) -> int:
-        return find_file(self._get, path).mode
+        return find_file(self._get, path, _WHERE).mode
 
     def touched_at(self, path: str) -> int:
         """When the youngest file under `path` was written."""
         if path:
-            find(self._get, path)
+            find(self._get, path, _WHERE)
         files = [path] if path and (self._root / path).is_file() else self.paths(path)
         return max((int((self._root / file).lstat().st_mtime) for file in files), default=0)
 

@@ -18,6 +18,7 @@ from gitopsd.model.errors import GitopsdError, Where
 SYMLINK = 0o120000
 SUBMODULE = 0o160000
 FOLDER = 0o040000
+COMMIT = "this commit"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def files_under(entries: dict[str, Entry], under: str) -> tuple[str, ...]:
 Lookup = Callable[[str], Entry | None]
 
 
-def find(get: Lookup, path: str) -> Entry:
+def find(get: Lookup, path: str, where: str = COMMIT) -> Entry:
     """What stands at `path`; `no-such-file`, or `symlink` when one stands on the way to it."""
     entry = get(path)
     if entry:
@@ -109,19 +110,19 @@ def find(get: Lookup, path: str) -> Entry:
             raise GitopsdError("symlink", f"{parent} is a symlink, and symlinks are not followed", Where(file=path))
         if above and above.mode == SUBMODULE:
             raise GitopsdError("not-there-yet", f"{parent} is a submodule, and submodules are not there yet", Where(file=path))
-    raise GitopsdError("no-such-file", f"there is no {path} in this commit", Where(file=path))
+    raise GitopsdError("no-such-file", f"there is no {path} in {where}", Where(file=path))
 
 
-def find_file(get: Lookup, path: str) -> Entry:
-    entry = find(get, path)
+def find_file(get: Lookup, path: str, where: str = COMMIT) -> Entry:
+    entry = find(get, path, where)
     if entry.mode in (FOLDER, SUBMODULE):
         kind = "folder" if entry.mode == FOLDER else "submodule"
         raise GitopsdError("not-a-file", f"{path} is a {kind}, not a file", Where(file=path))
     return entry
 
 
-def find_folder(get: Lookup, path: str) -> Entry:
-    entry = find(get, path)
+def find_folder(get: Lookup, path: str, where: str = COMMIT) -> Entry:
+    entry = find(get, path, where)
     if entry.mode == SYMLINK:
         raise GitopsdError("symlink", f"{path} is a symlink, and symlinks are not followed", Where(file=path))
     if entry.mode != FOLDER:

@@ -187,7 +187,29 @@ def test_a_saved_plan_that_is_none_is_an_error(fleet: Path) -> None:
     (fleet / "x.plan").write_text('{"version": 7}')
     done = run(fleet, "apply", "x.plan")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: not-a-plan\n  version is 7, expected 1\n")
+    assert done.stderr.startswith(
+        "error: not-a-plan\n  x.plan: has version 7, expected a plan of version 1\n  hint: make one with"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("nosuch", "nosuch: there is no such file"),
+        ("/etc/passwd", "/etc/passwd: is no plan: it is not JSON"),
+        ("binary", "binary: is no plan: it is not JSON"),
+        ("list", "list: has no version, expected a plan of version 1"),
+        ("half", "half: has not the form of a plan: "),
+    ],
+)
+def test_what_is_no_plan_is_told_in_plain_words(path: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "list").write_text("[]")
+    (tmp_path / "half").write_text('{"version": 1}')
+    done = run(tmp_path, "apply", path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: not-a-plan\n  {expected}")
+    assert "hint: make one with: gitopsd plan -o FILE\n" in done.stderr
 
 
 def test_a_revision_that_does_not_exist_is_an_error(fleet: Path) -> None:

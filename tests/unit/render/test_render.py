@@ -63,7 +63,7 @@ def test_a_stack_that_is_wrong_blocks_itself_alone(rendering, revision):
 def test_a_fleet_file_that_is_wrong_or_missing_is_an_error_for_all(rendering, tmp_path):
     with pytest.raises(Errors, match="no-such-file") as caught:
         rendering(folder_revision(tmp_path))
-    assert "there is no gitopsd.yaml in this commit" in str(caught.value)
+    assert "there is no gitopsd.yaml in this folder\n  hint: it lies at the root" in str(caught.value)
     (tmp_path / "gitopsd.yaml").write_text("name: demo\nhosts: {}\nstakcs: {}\n")
     with pytest.raises(Errors) as caught:
         rendering(folder_revision(tmp_path))
@@ -74,6 +74,12 @@ def test_a_stack_file_that_is_missing_is_reported_where_it_is_named(rendering, r
     made = revision({"shop.yaml": GOOD})
     (tmp_path / "shop.yaml").unlink()
     assert "gitopsd.yaml:4  stacks.shop.file: there is no shop.yaml" in blocked_of(rendering(made))["shop"]
+
+
+def test_an_empty_context_is_said_to_have_no_dockerfile(rendering, revision, tmp_path):
+    made = revision({"shop.yaml": "services: {web: {build: web}}\n"})
+    (tmp_path / "web").mkdir()
+    assert 'services.web.build: "web" is empty: there is no Dockerfile in it' in blocked_of(rendering(made))["shop"]
 
 
 def test_every_file_that_was_read_is_remembered(rendering, revision):

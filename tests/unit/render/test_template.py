@@ -51,7 +51,7 @@ def test_includes_are_found_from_the_root_or_from_the_file_s_own_folder(fill):
         ("{{ range(10**9) | list }}", "bad-template", 1, "range"),
         ("{{ lipsum() }}", "undeclared-value", 1, "lipsum"),
         ("{{ [1, 2] | random }}", "bad-template", 1, "random"),
-        ("\n{% include 'nosuch' %}", "no-such-file", 2, "there is no nosuch in this commit"),
+        ("\n{% include 'nosuch' %}", "no-such-file", 2, "there is no nosuch in this folder"),
         ("\n{% include '../../etc/passwd' %}", "no-such-file", 2, "there is no"),
         ("\n{% include '/etc/passwd' %}", "no-such-file", 2, "there is no /etc/passwd"),
         ("{% include 'stacks/a.j2' %}", "template-cycle", None, "without end"),
