@@ -33,20 +33,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--log", default=os.devnull, help="append the daemon's output to this file (with --detach)")
     parser.add_argument("command", nargs="+", help="the daemon's words, behind --")
     options = parser.parse_args(arguments)
+    command = [*_own_command(), *options.command]  # before a change of folder: each may be a path from here
+    pid_file = options.pid_file and os.path.abspath(options.pid_file)
     if options.detach:
         _detach(options.log)
-    if options.pid_file:
-        os.makedirs(os.path.dirname(options.pid_file), exist_ok=True)
-        with open(options.pid_file, "w", encoding="ascii") as file:
+    if pid_file:
+        os.makedirs(os.path.dirname(pid_file), exist_ok=True)
+        with open(pid_file, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
-    return _supervise([*_own_command(), *options.command])
+    return _supervise(command)
 
 
 def _own_command() -> list[str]:
     """How this program was started: the zipapp, or the package."""
     if sys.argv[0].endswith(".py"):
         return [sys.executable, "-m", "gitopsd.engine.main"]
-    return [sys.executable, sys.argv[0]]
+    return [sys.executable, os.path.abspath(sys.argv[0])]
 
 
 def _detach(log: str) -> None:
@@ -55,9 +57,9 @@ def _detach(log: str) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
-    os.chdir("/")
     null = os.open(os.devnull, os.O_RDONLY)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.chdir("/")
     for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
 

@@ -1,11 +1,25 @@
-"""The log that supervisor and daemon share stays within bounds while both go on writing to it."""
+"""The daemon's parent: it finds itself in the background, and the log that it shares with the daemon stays within bounds."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from gitopsd.engine.daemon.supervise import turn_over
+
+TOP = Path(__file__).parents[3]
+PROGRAM = """import os, sys, time
+sys.path.insert(0, {top!r})
+if sys.argv[1] == "supervise":
+    from gitopsd.engine.daemon.supervise import main
+    sys.exit(main(sys.argv[2:]))
+print("up", os.getcwd(), *sys.argv[1:], flush=True)
+time.sleep(60)
+"""
 
 
 def test_a_long_log_is_emptied_and_its_end_kept(tmp_path: Path) -> None:
@@ -41,3 +55,18 @@ def test_what_is_no_log_to_append_to_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "moved").read_bytes() == b"new"
     for descriptor in (reader, writer, file, moved):
         os.close(descriptor)
+
+
+def test_in_the_background_it_finds_what_was_named_from_here(tmp_path: Path) -> None:
+    (tmp_path / "engine").write_text(PROGRAM.format(top=str(TOP)))
+    words = ["./engine", "supervise", "--detach", "--log", "log", "--pid-file", "run/pid", "--", "daemon", "--data-root", "/x"]
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, timeout=20)
+    log, pid_file = tmp_path / "log", tmp_path / "run" / "pid"
+    try:
+        for _ in range(400):
+            if log.exists() and "\n" in log.read_text():
+                break
+            time.sleep(0.02)
+        assert log.read_text() == "up / daemon --data-root /x\n"
+    finally:
+        os.kill(int(pid_file.read_text()), signal.SIGTERM)
