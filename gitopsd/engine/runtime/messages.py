@@ -52,10 +52,18 @@ def send(sock: socket.socket, message: Message, descriptors: Optional[list[int]]
         raise Closed from error
 
 
+def _take(sock: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+    space = socket.CMSG_SPACE(DESCRIPTORS * _INT)
+    try:
+        return sock.recvmsg(LIMIT, space, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:  # the other end left something unread, which hides, once, what it said before it went
+        return sock.recvmsg(LIMIT, space, socket.MSG_CMSG_CLOEXEC)
+
+
 def receive(sock: socket.socket) -> tuple[Message, list[int]]:
     """Receive one packet and its descriptors; raises Closed at the end, ValueError for a broken packet."""
     try:
-        data, ancillary, flags, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(DESCRIPTORS * _INT), socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = _take(sock)
     except ConnectionError as error:
         raise Closed from error
     descriptors = array.array("i")

@@ -46,3 +46,15 @@ def test_what_is_no_object_is_refused_and_its_descriptors_closed(pair: tuple[soc
 def test_a_message_larger_than_a_packet_is_refused_before_it_is_sent(pair: tuple[socket.socket, socket.socket]) -> None:
     with pytest.raises(ValueError, match="longer than"):
         messages.send(pair[0], {"text": "x" * messages.LIMIT})
+
+
+def test_what_was_said_before_an_end_is_heard_also_when_the_other_left_something_unread(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    messages.send(theirs, messages.error_of("setup-failed", "no"))
+    messages.send(ours, {"op": "start"})
+    theirs.close()
+    assert messages.receive(ours)[0]["message"] == "no"
+    with pytest.raises(messages.Closed):
+        messages.receive(ours)
