@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gitopsd.cli.options import print_json, say
+from gitopsd.cli.options import print_errors, print_json, say
 
 if TYPE_CHECKING:
     from gitopsd.cli.interrupt import Interrupts
@@ -29,6 +29,8 @@ def by_serve(socket: Any, request: dict[str, Any], is_json: bool, interrupts: In
             if not is_json:
                 say(message["line"])
         elif "error" in message:
+            if is_json:
+                print_errors([message["error"]])
             say(message["error"], err=True)
             sys.exit(1)
         else:

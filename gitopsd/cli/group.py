@@ -13,7 +13,7 @@ import sys
 import click
 
 from gitopsd import __version__
-from gitopsd.cli.options import say
+from gitopsd.cli.options import print_errors, say
 from gitopsd.model.errors import Errors, GitopsdError
 
 COMMANDS = {
@@ -63,5 +63,7 @@ def run() -> None:
     try:
         gitopsd()
     except (GitopsdError, Errors) as error:
+        if "--json" in sys.argv[1:]:
+            print_errors([str(each) for each in getattr(error, "errors", (error,))])
         say(str(error), err=True)
         sys.exit(1)

@@ -83,7 +83,7 @@ def facts(host: str, is_json: bool, **given: Any) -> None:
     else:
         for name, value in dataclasses.asdict(found).items():
             if name not in ("features", "missing_modules", "no_root"):
-                say(f"{name:<14} {value}")
+                say(f"{name:<14} {', '.join(map(str, value)) if isinstance(value, tuple) else value}")
         for lack in missing:
             say(f"lacks: {lack.what}\n  hint: {lack.hint}")
     sys.exit(1 if missing else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,6 +57,11 @@ def say(text: str, *, err: bool = False, nl: bool = True, **style: Any) -> None:
 
 def print_json(value: Any) -> None:
     click.echo(visible_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def print_errors(errors: Sequence[str]) -> None:
+    """What `--json` has on standard output when a command could not do its work; as text they are on standard error."""
+    print_json({"version": 1, "errors": list(errors)})
 
 
 def print_plan(text: str) -> None:

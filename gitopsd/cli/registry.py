@@ -42,7 +42,7 @@ def status(is_json: bool, **given: Any) -> None:
         print_json({"version": 1, **found})
     else:
         for name, value in found.items():
-            say(f"{name:<14} {value}")
+            say(f"{name:<14} {'-' if value is None else value}")
 
 
 @command.command(epilog="Example: gitopsd registry stop")

@@ -23,6 +23,7 @@ def command(folder: Path, is_json: bool) -> None:
     from gitopsd.control.settings import registry_listen
     from gitopsd.model.errors import Errors
     from gitopsd.render import Renderer
+    from gitopsd.report import counted
     from gitopsd.source import folder_revision
 
     errors: list[str] = []
@@ -32,7 +33,8 @@ def command(folder: Path, is_json: bool) -> None:
             rendered = renderer.render(folder_revision(folder.resolve()))
             errors = [error for stack in (*rendered.blocked, *misfits(rendered)) for error in stack.errors]
             services = sum(len(stack.services) for stack in rendered.stacks)
-            summary = f"fleet {rendered.fleet.name}: {len(rendered.fleet.hosts)} hosts, {len(rendered.stacks)} stacks, {services} services"
+            there = ((len(rendered.fleet.hosts), "host"), (len(rendered.stacks), "stack"), (services, "service"))
+            summary = f"fleet {rendered.fleet.name}: " + ", ".join(counted(number, noun) for number, noun in there)
         except Errors as error:
             errors = [str(each) for each in error.errors]
     if is_json:

@@ -84,13 +84,13 @@ class LocalServices:
         """Whether the embedded registry runs, and at its address."""
         return self._pid() != 0 and _answers(registry.address)
 
-    def status(self) -> dict[str, str | int]:
+    def status(self) -> dict[str, str | int | None]:
         installed = read_installed(LocalLink(), self.place())
         return {
             "engine": installed.digest[:12] or "not running",
-            "engine_pid": installed.pid,
+            "engine_pid": installed.pid or None,
             "registry": "running" if self._pid() else "not running",
-            "registry_pid": self._pid(),
+            "registry_pid": self._pid() or None,
             "data": str(self._settings.engine_data),
         }
 

@@ -164,8 +164,14 @@ def check(shown: HostKey, trust: Trust, host: str, address: str, port: int) -> N
     if trust.authorities:
         says = f"only {trust.authorities[0]} speaks of it: a @cert-authority, which cannot be used"
     else:
-        says = f"{', '.join(trust.sources) or 'the fleet file'} does not know it"
+        says = _nobody_knows(trust.sources or ("the fleet file",))
     raise GitopsdError("host-key-unknown", f"{shows}, and {says}", where, add)
+
+
+def _nobody_knows(sources: Sequence[str]) -> str:
+    if len(sources) == 1:
+        return f"{sources[0]} does not know it"
+    return f"neither {sources[0]} nor {sources[1]} knows it" if len(sources) == 2 else f"none of {', '.join(sources)} knows it"
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -81,6 +81,7 @@ class DesiredContainer:
     reason: str = ""
     """Why it is on this host."""
     where: Where = field(default=Where(), compare=False)
+    ports_at: Where = field(default=Where(), compare=False)
 
     @property
     def key(self) -> tuple[str, str, int]:

@@ -39,6 +39,11 @@ class Tree(Protocol):
         ...
 
 
+def short(reference: str, commit: str) -> str:
+    """`main@3f2a9c1`, or the reference alone of what is in no commit."""
+    return f"{reference}@{commit[:7]}" if commit.strip("0") else reference
+
+
 @dataclass(frozen=True)
 class Revision:
     """Where a commit came from and what it is; `commit` is 40 hexadecimal digits."""
@@ -54,7 +59,7 @@ class Revision:
     @property
     def short(self) -> str:
         """`main@3f2a9c1`, the way a person reads it."""
-        return f"{self.reference}@{self.commit[:7]}"
+        return short(self.reference, self.commit)
 
 
 @dataclass(frozen=True)
@@ -72,4 +77,4 @@ class RevisionName:
 
     @property
     def short(self) -> str:
-        return f"{self.reference}@{self.commit[:7]}"
+        return short(self.reference, self.commit)

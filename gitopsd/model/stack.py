@@ -113,6 +113,7 @@ class Service:
     order: Literal["start-first", "stop-first"] | None = None
     """What `x-gitopsd.order` says about a replacement; None: `place` decides by the mounts."""
     where: Where = field(default=Where(), compare=False)
+    ports_at: Where = field(default=Where(), compare=False)
 
 
 @dataclass(frozen=True)

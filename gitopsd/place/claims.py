@@ -71,7 +71,7 @@ def _wanted(host: HostDesired) -> Iterable[Claim]:
         yield Claim(f"name {each.spec.name}", "", each.stack, owner, each.where)
         for port in each.spec.ports:
             if port.published:
-                yield Claim(_port(port), port.host_ip, each.stack, owner, each.where)
+                yield Claim(_port(port), port.host_ip, each.stack, owner, each.ports_at if each.ports_at.line else each.where)
     for network in host.networks:
         yield Claim(f"network {network.spec.name}", "", network.stack, f"stack {network.stack}")
     for volume in host.volumes:

@@ -173,6 +173,7 @@ def _container(stack: Stack, placement: Placement, image: ImageChoice) -> Desire
         order=service.order or ("stop-first" if writes else "start-first"),
         reason=placement.reason,
         where=service.where,
+        ports_at=service.ports_at,
     )
 
 

@@ -175,7 +175,7 @@ def _volumes(desired: HostDesired, observed: HostObserved, stacks: tuple[str, ..
         work.append(VolumeWork(replace(change, generation=found.generation), wanted, found))
     for name, found in sorted(there.items()):
         if found.stack in stacks and name not in wanted_names:
-            reason = "kept with its data, though Git no longer names it"
+            reason = "kept with all data, though Git names no such volume any more"
             change = Change(desired.host, found.stack or "", "volume", name, "retain", reason, generation=found.generation)
             work.append(VolumeWork(change, None, found))
     return tuple(work)

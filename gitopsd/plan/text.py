@@ -19,6 +19,8 @@ FELT: dict[Effect, str] = {"none": "nothing felt", "restart": "restart, no gap",
 _SIGNS: dict[Action, str] = {"create": "+", "in_place": "~", "replace": "~", "remove": "-", "retain": "=", "same": " "}
 _BY: dict[CauseKind, str] = {"drift": "changed by hand", "cascade": "", "git": "", "image": "", "leftover": "", "placement": ""}
 _WIDTH = 72
+_DEFAULT_GRACE_NS = 10_000_000_000
+"""Docker's, where nothing is said."""
 
 
 def render_text(plan: Plan) -> str:
@@ -62,7 +64,11 @@ def _stack(stack: str, changes: tuple[Change, ...], plan: Plan) -> str:
     found: set[Effect] = {change.effect for change in changes}
     worst = max(found, key=EFFECTS.index)
     is_removed = all(change.action in ("remove", "retain") and change.cause == "git" for change in changes)
-    felt = "removed from Git" if is_removed and any(change.kind == "container" for change in changes) else FELT[worst]
+    felt = (
+        "removed from Git"
+        if is_removed and any(change.kind == "container" for change in changes)
+        else _felt(worst, changes, plan)
+    )
     title = f"stack {stack}"
     lines = [f"{title:<{_WIDTH}}{felt}"]
     builds = [build for build in plan.builds if build.stack == stack]
@@ -71,6 +77,24 @@ def _stack(stack: str, changes: tuple[Change, ...], plan: Plan) -> str:
         lines.append(f"  {_SIGNS[change.action]} {_title(names, hosts, change)}: {_does(change)}")
         lines += _fields(change.fields)
     return "\n".join(visible(line) for line in lines)
+
+
+def _felt(worst: Effect, changes: tuple[Change, ...], plan: Plan) -> str:
+    """What people feel; of a gap also whose, and for how long."""
+    gaps = [change for change in changes if change.effect == "gap" and change.kind == "container"]
+    if worst != "gap" or not gaps:
+        return FELT[worst]
+    replaced = {(change.host, f"container {change.name}") for change in gaps if change.action != "remove"}
+    graces = [
+        step.grace_ns or _DEFAULT_GRACE_NS
+        for step in plan.steps
+        if step.operation == "stop_container" and (step.host, step.object) in replaced
+    ]
+    parts = [f"at most {max(graces) // 1_000_000_000} s to stop, then a start"] if graces else []
+    going = list(dict.fromkeys(change.name for change in gaps if change.action == "remove"))
+    if going:
+        parts.append(f"{', '.join(going[:3])}{' and others' if len(going) > 3 else ''} gone for good")
+    return f"gap: {'; '.join(parts)}" if parts else FELT[worst]
 
 
 def _folded(changes: Iterable[Change]) -> list[tuple[tuple[str, ...], tuple[str, ...], Change]]:
@@ -101,6 +125,8 @@ def _does(change: Change) -> str:
         "same": "same",
     }
     by_hand = " (drift)" if change.cause == "drift" else ""
+    if change.reason == "removed from Git" and change.effect == "gap":
+        return "removed from Git; nobody answers under its name any more"
     if change.reason in ("not there yet", "removed from Git") or change.action == "retain":  # they say it all
         return "new" if change.action == "create" else change.reason
     return f"{words[change.action]}; {change.reason}{by_hand}"
@@ -125,17 +151,20 @@ def _shown(value: str | None) -> str:
 
 
 def _remarks(plan: Plan) -> list[str]:
-    lines = [f"blocked   stack {stack}: {_first_line(why)}" for stack, why in plan.blocked]
+    lines: list[str] = []
+    for stack, why in plan.blocked:
+        told = why.split("\n")
+        lines += (
+            [f"blocked   stack {stack}: {why}"]
+            if len(told) < 2
+            else [f"blocked   stack {stack}:", *(f"          {line}" for line in told)]
+        )
     for host, why in plan.unknown:
         first, *hints = why.splitlines()
         lines.append(f"{'stopped' if why.startswith('host-key-') else 'unknown'}   host {host}: {first}")
         lines += [f"          {hint}" for hint in hints]
     lines += [f"refused   {code}: {sentence}" for code, sentence in plan.refused]
     return [visible(line) for line in (*lines, *(f"note      {note}" for note in plan.notes))]
-
-
-def _first_line(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def held_words(stacks: int, hosts: int) -> str:

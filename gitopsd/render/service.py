@@ -97,6 +97,7 @@ class ServiceReader:
             stop_signal=form.stop_signal,
             order=form.extension.order,
             where=self._place.where(*self._path),
+            ports_at=self._place.where(*self._path, "ports") if form.ports else Where(),
         )
 
     def _say(self, path: Path, code: str, message: str, hint: str | None = None) -> None:

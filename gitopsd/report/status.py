@@ -18,6 +18,8 @@ from gitopsd.model.plan import Plan
 from gitopsd.model.record import Applied
 from gitopsd.model.status import Health, HostStatus, ServiceStatus, StackStatus, Status, SyncState
 
+_SILENT = "the host does not answer"
+
 
 class HealthOf(Protocol):
     """The verb of `observe/health.py`, handed in since rooms do not import each other."""
@@ -58,8 +60,14 @@ def _stack(
     sync: SyncState = "OutOfSync" if changes or blocked or (applied is None and not services) else "Synced"
     if services and all(service.health == "Unknown" for service in services):
         sync = "Unknown"
-    reasons = [f"{service.message} on {service.host}" for service in services if service.message]
-    message = blocked or "; ".join(reasons) or (f"{len(changes)} changes to apply" if changes else "")
+    reasons = dict.fromkeys(
+        f"host {service.host} does not answer" if service.message == _SILENT else f"{service.message} on {service.host}"
+        for service in services
+        if service.message
+    )
+    message = (
+        blocked or "; ".join(reasons) or (f"{len(changes)} change{'' if len(changes) == 1 else 's'} to apply" if changes else "")
+    )
     return StackStatus(name, sync, health, applied.revision.short if applied else "", services, message)
 
 
@@ -90,7 +98,7 @@ def _services(stack: str, desired: Desired, observed: Observed, health_of: Healt
             running = sum(item.state == "running" and item.replaces is None for item in containers)
             asked = wanted.get(service, len(containers))
             if host.error is not None:
-                found.append(ServiceStatus(service, host.host, running, asked, "Unknown", image, "the host does not answer"))
+                found.append(ServiceStatus(service, host.host, running, asked, "Unknown", image, _SILENT))
                 continue
             health, why = health_of(containers, asked, service in jobs)
             found.append(ServiceStatus(service, host.host, running, asked, health, image, why))

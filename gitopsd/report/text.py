@@ -21,9 +21,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def render_status(status: Status) -> str:
-    stacks = [
-        (stack.stack, stack.sync, stack.health, stack.revision or "-", one_line(stack.message, 90)) for stack in status.stacks
-    ]
+    stacks = [(stack.stack, stack.sync, stack.health, stack.revision or "-", _short(stack.message)) for stack in status.stacks]
     services = [
         (
             f"{stack.stack}/{service.service}",
@@ -37,13 +35,17 @@ def render_status(status: Status) -> str:
         for service in stack.services
     ]
     hosts = [
-        (host.host, host.state, host.engine_version or "-", str(host.containers), one_line(host.message, 90))
-        for host in status.hosts
+        (host.host, host.state, host.engine_version or "-", str(host.containers), _short(host.message)) for host in status.hosts
     ]
     parts = [
         table(("STACK", "SYNC", "HEALTH", "REVISION", "MESSAGE"), stacks),
         table(("SERVICE", "HOST", "RUNNING", "HEALTH", "IMAGE", "MESSAGE"), services) if services else "",
         table(("HOST", "STATE", "ENGINE", "CONTAINERS", "MESSAGE"), hosts),
+    ]
+    told = [(f"stack {stack.stack}", stack.message) for stack in status.stacks]
+    told += [(f"host {host.host}", host.message) for host in status.hosts]
+    parts += [
+        f"{what}:\n" + "".join(f"  {visible(line)}\n" for line in why.split("\n")) for what, why in told if _short(why) != why
     ]
     return "\n".join(part for part in parts if part)
 
@@ -158,6 +160,12 @@ def render_outcome(outcome: Outcome) -> str:
 
 def _is_early(step: StepOutcome) -> bool:
     return step.result == "failed" and (step.error or "").startswith("error: interrupted\n")
+
+
+def _short(message: str) -> str:
+    """What has room in a column; the whole of it stands below the tables."""
+    more = message.count("error: ") - 1
+    return one_line(clause(message), 70) + (f" (and {more} more)" if more > 0 else "")
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,8 +6,11 @@ could tell again. Plans and Desired are kept as the JSON of docs/formats.md.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +40,8 @@ class SqlStore:
         engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
         event.listen(engine, "connect", _prepare)
         try:
-            _migrate(engine)
+            with _one_at_a_time(path.parent):
+                _migrate(engine)
         except DatabaseError as error:
             engine.dispose()
             hint = "move it away: the store is made anew from Git and the hosts"
@@ -162,6 +166,17 @@ def _prepare(connection: Any, _: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Generator[None]:
+    """Commands that read open the store without the controller's lock: two that come first together must not both make it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _migrate(engine: Engine) -> None:

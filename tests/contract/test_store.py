@@ -156,6 +156,15 @@ def test_a_store_is_opened_again_with_what_it_kept(tmp_path: Path) -> None:
     other.close()
 
 
+def test_commands_that_come_first_together_make_one_store(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "store.sqlite"
+    code = f"from pathlib import Path; from gitopsd.store.sql import SqlStore; SqlStore.at(Path({str(path)!r})).close()"
+    started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    for process in started:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"not a database, but long enough to be looked at" * 40)

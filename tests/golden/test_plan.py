@@ -142,8 +142,18 @@ def held_back() -> Plan:
         a_host("b"),
         stacks=("blog", "wiki"),
     )
-    blocked = (("docs", "stacks/docs.yaml:14  services.web.depoly: unknown key"),)
+    slips = (
+        "error: unknown-key\n  stacks/shelf.yaml:10  foo: unknown key\n  hint: known here: services, networks",
+        "error: port-taken\n  stacks/shelf.yaml:4  services.web.ports: port 80/tcp is taken",
+    )
+    blocked = (("docs", "stacks/docs.yaml:14  services.web.depoly: unknown key"), ("shelf", "\n".join(slips)))
     return plan(desired, observed, NOW, REVISION, BUILDS, blocked=blocked, limits=Limits(vanish_floor=1))
+
+
+def renamed() -> Plan:
+    """A service that has another name now: the old one is gone, whatever the new one does."""
+    before = a_desired(a_host("a", a_container(service="store", stop_grace_ns=7_000_000_000)))
+    return of(a_desired(a_host("a", a_container(service="keep"))), converged(before), previous=before)
 
 
 def one_stack_of_two() -> Plan:
@@ -154,7 +164,7 @@ def one_stack_of_two() -> Plan:
 CASES: dict[str, Callable[[], Plan]] = {
     case.__name__: case
     for case in (
-        first, nothing_to_do, change, in_place, drift, removed, network_replaced, ports_swapped, left_over, held_back, one_stack_of_two,
+        first, nothing_to_do, change, in_place, drift, removed, network_replaced, ports_swapped, left_over, held_back, renamed, one_stack_of_two,
     )
 }  # fmt: skip
 

@@ -11,8 +11,9 @@ import pytest
 from gitopsd.model.outcome import Outcome, StepOutcome
 from gitopsd.model.plan import Plan
 from gitopsd.model.record import SyncRecord, SyncResult
+from gitopsd.model.status import HostStatus, ServiceStatus, StackStatus, Status
 from gitopsd.plan import summary
-from gitopsd.report import render_history, render_outcome, render_steps
+from gitopsd.report import render_history, render_outcome, render_status, render_steps
 from tests.fakes.values import NOW
 from tests.golden.test_plan import change, compare
 
@@ -73,6 +74,27 @@ def an_outcome_that_was_interrupted() -> str:
     return render_outcome(outcome(7, "interrupted", error, left))
 
 
+def status() -> str:
+    slips = "\n".join(
+        (
+            "error: unknown-key\n  stacks/blog.yaml:10  foo: unknown key\n  hint: known here: services",
+            "error: port-taken\n  stacks/blog.yaml:4  services.web.ports: port 80/tcp for service web of blog is taken on host a by service web",
+        )
+    )
+    services = (ServiceStatus("web", "b", 0, 1, "Unknown", "shop/web", "the host does not answer"),)
+    return render_status(
+        Status(
+            "test",
+            (
+                StackStatus("blog", "OutOfSync", "Healthy", "main@3f2a9c1", (), slips),
+                StackStatus("shop", "Unknown", "Unknown", "main@3f2a9c1", services, "host b does not answer"),
+            ),
+            (HostStatus("a", "Ready", "", "0.1.0", 2), HostStatus("b", "Unknown", "host-unreachable: No route to host")),
+            NOW,
+        )
+    )
+
+
 CASES: dict[str, Callable[[], str]] = {
     case.__name__: case
     for case in (
@@ -82,6 +104,7 @@ CASES: dict[str, Callable[[], str]] = {
         an_outcome_that_succeeded,
         an_outcome_that_failed,
         a_build_that_failed,
+        status,
         an_outcome_that_was_interrupted,
     )
 }

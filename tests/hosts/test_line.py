@@ -231,7 +231,7 @@ def test_a_stack_that_is_removed_goes_and_its_volume_stays(settled: Line) -> Non
     settled.commit("no blog")
     said = settled.gitopsd("plan").stdout
     assert "- container blog-blog-1 on lab-1, lab-2: removed from Git" in said
-    assert "volume blog_posts on lab-1, lab-2: kept with its data" in said
+    assert "volume blog_posts on lab-1, lab-2: kept with all data" in said
     settled.sync()
     assert settled.containers("lab-2") == UP
     assert "blog_posts" in [volume["Name"] for volume in settled.api("lab-2").volumes()]

@@ -70,7 +70,7 @@ def test_what_prints_data_prints_json_too(name: str) -> None:
 
 def test_validate_says_that_all_is_well(fleet: Path) -> None:
     done = run(fleet, "validate")
-    assert (done.returncode, done.stdout) == (0, "fleet test: 1 hosts, 1 stacks, 1 services: all is well\n")
+    assert (done.returncode, done.stdout) == (0, "fleet test: 1 host, 1 stack, 1 service: all is well\n")
 
 
 def test_validate_prints_every_error_with_its_line(fleet: Path) -> None:
@@ -134,6 +134,22 @@ def test_who_looks_while_the_fleet_file_is_gone_sees_what_was_applied_last_and_t
         assert "error: no-such-file" in done.stderr
         assert f"The fleet is held at what was applied last, main@{commit[:7]}" in done.stderr
     assert run(fleet, "plan").returncode == 1
+
+
+@pytest.mark.parametrize("name", ["plan", "sync", "status"])
+def test_an_error_is_json_too_where_json_was_asked_for(fleet: Path, name: str) -> None:
+    subprocess.run(["git", "rm", "--quiet", "gitopsd.yaml"], cwd=fleet, check=True)
+    author = ["-c", "user.name=Ada", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *author, "commit", "--quiet", "--message", "gone"], cwd=fleet, check=True)
+    done = run(fleet, name, "--json")
+    said = json.loads(done.stdout)
+    assert said["version"] == 1
+    assert "no-such-file" in said["errors"][0]
+    assert "no-such-file" in done.stderr
+
+
+def test_what_a_sync_did_has_a_version(fleet: Path) -> None:
+    assert json.loads(run(fleet, "sync", "--json").stdout)["version"] == 1
 
 
 def test_history_of_nothing(fleet: Path) -> None:

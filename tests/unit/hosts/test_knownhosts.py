@@ -8,7 +8,16 @@ import hmac
 
 import pytest
 
-from gitopsd.hosts.knownhosts import HostKey, Trust, check, parse_key, parse_known_hosts, trust_from_fleet, trust_of
+from gitopsd.hosts.knownhosts import (
+    HostKey,
+    Trust,
+    _nobody_knows,
+    check,
+    parse_key,
+    parse_known_hosts,
+    trust_from_fleet,
+    trust_of,
+)
 from gitopsd.model.errors import GitopsdError, Where
 
 
@@ -85,6 +94,14 @@ def test_an_unknown_key_is_not_accepted_and_what_to_add_is_said() -> None:
     assert caught.value.code == "host-key-unknown"
     assert f"host_key: {ONE}" in (caught.value.hint or "")
     assert "/home/x/.ssh/known_hosts does not know it" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [(("a",), "a does not know it"), (("a", "b"), "neither a nor b knows it"), (("a", "b", "c"), "none of a, b, c knows it")],
+)
+def test_whoever_was_asked_does_not_know_the_key(sources: tuple[str, ...], words: str) -> None:
+    assert _nobody_knows(sources) == words
 
 
 def test_a_revoked_key_is_refused_even_where_it_is_also_known() -> None:

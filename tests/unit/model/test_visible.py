@@ -44,7 +44,10 @@ def test_a_commit_cannot_erase_lines_of_its_own_plan() -> None:
     for text in (render_text(a_plan()), "\n".join(brief(a_plan())), render_drift(a_plan()), table(("A", "B"), [(EVIL, "x")])):
         assert_harmless(text)
     lines = render_text(a_plan()).splitlines()
-    assert len(lines) == len(render_text(a_plan("y")).splitlines()), "nor make lines of its own"
+    told = [line for line in lines if not line.startswith(" " * 10)]
+    assert len(told) == len(render_text(a_plan("y")).splitlines()), (
+        "nor make lines of its own, but below the stack that is blocked"
+    )
     assert [line for line in lines if line.startswith("      environment.A ")] == [
         line for line in lines if "environment.A " in line
     ]
