@@ -22,3 +22,16 @@ def registry(shared_engine: Engine) -> Iterator[str]:  # noqa: F811
     yield address
     os.kill(pid, signal.SIGTERM)
     shared_engine.keeper.ended(pid)
+
+
+@pytest.fixture(autouse=True)
+def only_busybox(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No image of a test is there in the next."""
+    yield
+    if "engine" in request.fixturenames:
+        made: Engine = request.getfixturevalue("shared_engine")
+        made.empty()
+        for image in made.client.call("GET", "/images/json"):
+            for name in [*image["RepoTags"], *image["RepoDigests"]] or [image["Id"]]:
+                if name != "busybox:latest":
+                    made.call("DELETE", f"/images/{name}?force=1")  # it may have gone with the last one

@@ -372,7 +372,7 @@ def test_an_image_is_loaded_tagged_saved_and_removed(engine: Engine, tmp_path: P
     identity = engine.docker("image", "inspect", "-f", "{{.Id}}", "shop/old:1").out.strip()
     assert engine.docker("tag", "shop/old:1", "shop/new:2") == (0, "", "")
     listed = engine.docker("images", "--filter", "reference=shop/*", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").out
-    assert listed == f"shop/new:2 {identity[7:19]}\nshop/old:1 {identity[7:19]}\n"
+    assert sorted(listed.splitlines()) == [f"shop/new:2 {identity[7:19]}", f"shop/old:1 {identity[7:19]}"]
     assert "56 years" not in engine.docker("images").out, "it does not know when it was made"
     assert engine.docker("images", "-q", "--no-trunc", "--filter", "label=a=b").out.split() == [identity, identity]
     assert engine.docker("save", "-o", f"{tmp_path}/saved.tar", "shop/new:2").code == 0
@@ -423,14 +423,12 @@ def test_an_image_is_built_pushed_pulled_and_run(engine: Engine, registry: str, 
     assert "manifest unknown" in engine.docker("pull", f"{name}:9", check=False).err
     assert "does not exist locally" in engine.docker("push", f"{name}:9", check=False).err
     assert "all tags of a name are not there yet" in engine.docker("pull", "-a", name, check=False).err
-    engine.docker("rmi", "-f", f"{name}:1", f"{name}@{digest[1]}")
 
 
 def test_a_quiet_build_says_the_id_alone_and_all_when_it_fails(engine: Engine, context: Path) -> None:
     identity = engine.docker("build", "-q", str(context)).out.strip()
     assert re.fullmatch("sha256:[0-9a-f]{64}", identity)
     assert engine.docker("run", "--rm", identity).out == "built with 1\npage\n"
-    engine.docker("rmi", identity)
     failed = engine.docker("build", "-q", "-", input="FROM busybox\nRUN echo why; exit 9\n", check=False)
     assert (failed.code, failed.out) == (9, "")
     assert "\nwhy\n" in failed.err
@@ -445,7 +443,6 @@ def test_another_platforms_image_is_not_run_as_if_it_were_the_one_asked_for(engi
     assert refused.code == 125
     assert "the image is for linux/amd64, not for linux/arm64" in refused.err
     assert engine.docker("run", "--rm", "--platform", "linux/amd64", name, "true").code == 0
-    engine.docker("rmi", "-f", name)
 
 
 # ---- what is not there yet
@@ -520,8 +517,6 @@ def test_a_client_that_insists_on_buildkit_is_told_how_to_build(engine: Engine, 
     environment = {key: value for key, value in engine.docker_environment.items() if key != "DOCKER_BUILDKIT"}
     unset = subprocess.run([program, "build", str(context)], env=environment, capture_output=True, text=True)
     assert unset.returncode == 0 or "DOCKER_BUILDKIT=0" in unset.stderr, unset.stderr
-    for image in engine.docker("images", "-q", "--filter", "dangling=true").out.split():
-        engine.docker("rmi", image)
 
 
 # ---- clients of other ages

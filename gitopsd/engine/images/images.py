@@ -205,8 +205,8 @@ class Images:
     def remove(self, name: str, force: bool = False, prune: bool = True) -> list[dict[str, str]]:
         """Docker's rmi: a name goes; with the last one, or by id, the image. Conflicts are 409."""
         found = naming.find(self._references, name)
-        if found is None:
-            raise no_such_image(name)
+        if found is None or ("@" in name and naming.name_of(self._references, name, found) is None):
+            raise no_such_image(name)  # what has that digest by other names is not meant
         with self._using:
             going = decide(self._references, name, found, [*self._used(), *self._held.values()], force)
             _, config = self._parsed(found)

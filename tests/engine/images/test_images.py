@@ -244,6 +244,13 @@ def test_removing_the_last_name_removes_the_image_and_its_layers(busybox: Images
         busybox.remove("busybox:stable")
 
 
+def test_a_digest_by_a_name_that_the_image_does_not_have_removes_nothing(busybox: Images) -> None:
+    name = f"other/name@{busybox.find('busybox:stable').digest}"
+    with pytest.raises(ApiError, match="No such image: other/name@sha256"):
+        busybox.remove(name, force=True)
+    assert busybox.list()[0]["RepoTags"] == ["busybox:stable"]
+
+
 def test_layers_that_another_image_has_stay(busybox: Images, tmp_path: Path) -> None:
     load(busybox, a_docker_archive(tmp_path / "b.tar", ["b:1"], layers=[LAYERS[0], a_tar({"b": b"b"})]))
     assert busybox.layers(busybox.find("b:1").digest)[1] == busybox.layers(busybox.find("busybox:stable").digest)[1]
