@@ -302,8 +302,8 @@ def _words(given: Json, key: str) -> list[str]:
 
 def _extra_host(entry: str) -> str:
     name, _, address = entry.partition(":")
-    if address == "host-gateway":
-        raise _not_yet(f"HostConfig.ExtraHosts {entry}")
+    if name and address == "host-gateway":  # found when it starts
+        return entry
     try:
         ipaddress.ip_address(address.strip("[]"))
     except ValueError:
