@@ -2,7 +2,8 @@
 
 Rule 1: what is right is not touched. A bridge keeps its MAC address whatever joins it, and gets the same one again if somebody deleted it,
 so that containers never lose their gateway.
-Rule 2: our table stands before `route_localnet` is set: without rule 1 of ruleset.py it would let containers reach the host's loopback.
+Rule 2: our table stands before `route_localnet` is set, and the guard of loopback.py before a container is connected: it alone would let
+containers reach the host's loopback.
 Rule 3: a bridge has no IPv6 as long as networks are IPv4 only, so that no container can play router to the host (CVE-2020-13401).
 """
 
@@ -19,8 +20,9 @@ _DEFAULT_MTU = 1500
 _DEFAULT = "0.0.0.0/0"
 
 
-def assert_bridge(route: Netlink, what: str, name: str, network: Network, found: Link | None) -> bool:
-    """Make the bridge what it should be; `found` is what the kernel has by that name. True when something was mended."""
+def assert_bridge(route: Netlink, what: str, name: str, network: Network, found: Link | None, is_guarded: bool) -> bool:
+    """Make the bridge what it should be; `found` is what the kernel has by that name. True when something was mended. `is_guarded`: whether
+    this kernel can have the guard of loopback.py."""
     changed = False
     if found is None:
         route.ask(links.create_bridge(name, mac_of(network.gateway), network.mtu or default_mtu(route)))
@@ -33,7 +35,7 @@ def assert_bridge(route: Netlink, what: str, name: str, network: Network, found:
         route.ask(addressing.add_address(found.index, network.gateway, network.prefix))
         changed = True
     if not network.is_internal:
-        changed = settings.write(what, f"ipv4/conf/{name}/route_localnet", "1") or changed
+        changed = settings.write(what, f"ipv4/conf/{name}/route_localnet", "1" if is_guarded else "0") or changed
     if not found.is_up:
         route.ask(links.set_up(name))
         changed = True

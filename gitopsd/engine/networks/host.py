@@ -10,6 +10,7 @@ Not thread-safe; `Networks` has the lock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from collections.abc import Iterable
 
@@ -19,7 +20,7 @@ from gitopsd.engine.kernel.netlink.connection import NETFILTER, ROUTE, Netlink
 from gitopsd.engine.kernel.netlink.links import Link
 from gitopsd.engine.kernel.netlink.messages import NetlinkError
 from gitopsd.engine.kernel.netlink.nftables_reading import ReadTable
-from gitopsd.engine.networks import allocate, bridge, foreign, settings, transition, veth
+from gitopsd.engine.networks import allocate, bridge, foreign, loopback, settings, transition, veth
 from gitopsd.engine.networks.endpoint import Endpoint
 from gitopsd.engine.networks.network import Network
 from gitopsd.engine.networks.ruleset import PORTS_ANY, PORTS_AT, Port, Published, host_table, read_port
@@ -39,6 +40,8 @@ class Host:
         self.tracking = Netlink.open(NETFILTER)
         """For tracked connections: listing them takes as long as all other work together."""
         self._guarded: tuple[str, ...] = ()
+        self._can_guard, self._watched = True, set[int]()
+        """Whether the kernel can guard the loopback (loopback.py); the interfaces that have the guard, by index."""
 
     def close(self) -> None:
         for held in (self.route, self.netfilter, self.tracking):
@@ -76,7 +79,7 @@ class Host:
             self._assert_table()
             self._assert_forwarding(what)
             name = allocate.bridge_name(self._instance, network.id)
-            bridge.assert_bridge(self.route, what, name, network, bridge.list_links(self.route).get(name))
+            bridge.assert_bridge(self.route, what, name, network, bridge.list_links(self.route).get(name), self._can_guard)
             self._assert_foreign(are_wanted=True)
         except BaseException:
             with contextlib.suppress(OSError, ApiError):
@@ -98,7 +101,7 @@ class Host:
         """Make an endpoint. On an error nothing of it is left."""
         assert member.route is not None
         upper = links.read(self.route.get(links.get(allocate.bridge_name(self._instance, endpoint.network))))
-        veth.create(self.route, member.route, self._instance, endpoint, upper)
+        veth.create(self.route, member.route, self._instance, endpoint, upper, self._guard)
 
     def silence(self, member: Member) -> None:
         """A container that has ended answers for its addresses no more, at once: deleting an interface takes the kernel a while."""
@@ -192,8 +195,11 @@ class Host:
             allocate.bridge_name(self._instance, identifier): self._state.networks[identifier]
             for identifier in self._state.active
         }
+        self._watched &= {link.index for link in found.values()}
+        unguarded = [link for name, link in found.items() if name.startswith(self.prefixes[1]) and self._guard(link.index)]
+        mended += [f"the guard of {link.name}" for link in unguarded]
         for name, network in bridges.items():
-            if bridge.assert_bridge(self.route, _MEND, name, network, found.get(name)):
+            if bridge.assert_bridge(self.route, _MEND, name, network, found.get(name), self._can_guard):
                 mended.append(f"bridge {name}")
         attached = {
             allocate.veth_name(self._instance, endpoint.id): (member, endpoint)
@@ -212,6 +218,26 @@ class Host:
             if self._assert_endpoint(found.get(name), upper, member, endpoint):
                 mended.append(f"{endpoint.interface} of container {member.name}")
         return mended
+
+    def _guard(self, index: int) -> bool:
+        """Have the loopback guarded from what comes in by an interface; whether that was new."""
+        if index in self._watched:
+            return False
+        try:
+            is_new = loopback.assert_guard(self.route, index)
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return False  # it is gone
+            if self._can_guard:
+                _log.warning("published ports are not reached at 127.0.0.1, since this kernel cannot guard it: %s", error)
+            self._can_guard = False
+            for identifier in self._state.active:
+                name = allocate.bridge_name(self._instance, identifier)
+                if settings.read(f"ipv4/conf/{name}/route_localnet") == "1":
+                    settings.write(_MEND, f"ipv4/conf/{name}/route_localnet", "0")
+            return False
+        self._watched.add(index)
+        return is_new
 
     def _assert_endpoint(self, found: Link | None, upper: Link, member: Member, endpoint: Endpoint) -> bool:
         if found is not None and found.master == upper.index and found.is_up:

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable
-from typing import Optional
+from typing import Callable, Optional
 
 from gitopsd.engine.kernel.netlink import addressing, links, nftables_reading
 from gitopsd.engine.kernel.netlink.connection import Netlink, namespace_of
@@ -24,8 +24,10 @@ from gitopsd.engine.networks.ruleset import resolver_table
 _NOTICE_TRIES, _NOTICE_S = 100, 0.001
 
 
-def create(host: Netlink, inside: Netlink, instance: str, endpoint: Endpoint, bridge: Link) -> None:
-    """Connect a container. On an error nothing of it is left."""
+def create(
+    host: Netlink, inside: Netlink, instance: str, endpoint: Endpoint, bridge: Link, guard: Callable[[int], object]
+) -> None:
+    """Connect a container. On an error nothing of it is left. `guard` gets the index of the host's end before anything can pass it."""
     name = veth_name(instance, endpoint.id)
     netns = namespace_of(inside.socket)
     try:
@@ -33,6 +35,7 @@ def create(host: Netlink, inside: Netlink, instance: str, endpoint: Endpoint, br
     finally:
         os.close(netns)
     try:
+        guard(links.read(host.get(links.get(name))).index)
         host.ask(links.without_ipv6(name), links.set_up(name))
         inside.ask(links.without_ipv6(endpoint.interface), links.set_up(endpoint.interface))
         index = links.read(inside.get(links.get(endpoint.interface))).index

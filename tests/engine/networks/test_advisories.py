@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gitopsd.engine.networks import loopback
+from gitopsd.engine.networks.allocate import mac_of
 from gitopsd.engine.networks.ports import PortRequest
 
 pytestmark = pytest.mark.host
@@ -29,6 +32,13 @@ def a_datagram(source: str, destination: str, port: int, text: bytes) -> bytes:
         ">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(destination)
     )
     return head + udp
+
+
+def with_checksum(packet: bytes) -> bytes:
+    """As a frame has it; into a packet the kernel puts it."""
+    total = sum(struct.unpack(">10H", packet[:20]))
+    total = (total & 0xFFFF) + (total >> 16)
+    return packet[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + packet[12:]
 
 
 def test_cve_2020_8558_a_container_does_not_reach_services_on_the_hosts_loopback(
@@ -59,6 +69,62 @@ def test_cve_2020_8558_a_container_does_not_reach_services_on_the_hosts_loopback
     knock(web, a_datagram(web.address, network.gateway, 5001, b"from itself"), network.gateway)
     assert public.recv(100) == b"from itself"
     public.close()
+
+
+def test_the_hosts_loopback_is_kept_from_containers_also_while_no_daemon_runs_and_nf_tables_is_flushed(
+    engine: Any, host: Any, run_command: Any, ask_host: Any
+) -> None:
+    network = engine.networks.create({"Name": "front"})
+    web = engine.run("web", "front", ports=[PortRequest("tcp", 80, "127.0.0.1", 8080)], serve=80)
+    assert ask_host("127.0.0.1", 8080).startswith("web "), "which is what route_localnet is for"
+    engine.networks.close()
+    run_command("nft", "flush", "ruleset")
+    secret = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    secret.bind(("0.0.0.0", 9999))
+    secret.settimeout(0.3)
+    mac = bytes.fromhex(mac_of(network.gateway).replace(":", ""))
+    own = bytes.fromhex(web.command("cat", "/sys/class/net/eth0/address").strip().replace(":", ""))
+    run_command("sh", "-c", f"echo 1 > /proc/sys/net/ipv4/conf/gb{host.instance}-{network.id[:6]}/accept_local")
+
+    def frame(source: str, destination: str, tags: bytes = b"") -> None:
+        def send() -> None:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+                sock.bind(("eth0", 0))
+                sock.send(mac + own + tags + b"\x08\x00" + with_checksum(a_datagram(source, destination, 9999, b"a frame")))
+
+        web.run(send)
+
+    for tags in (b"", b"\x81\0\0\0", b"\x81\0\0\0" * 2, b"\x88\xa8\0\0\x81\0\0\0", b"\x81\0\0\0" * 3):
+        for source, destination in ((web.address, "127.0.0.1"), (web.address, "127.1.2.3"), ("127.0.0.1", network.gateway)):
+            frame(source, destination, tags)
+            with pytest.raises(OSError, match="timed out"):
+                secret.recv(100)
+    frame(web.address, network.gateway)
+    assert secret.recv(100) == b"a frame"
+    secret.close()
+
+
+def test_a_kernel_that_cannot_guard_the_loopback_gets_no_route_localnet(
+    engine: Any, host: Any, run_command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = engine.networks.create({"Name": "front"})
+    bridge = f"gb{host.instance}-{network.id[:6]}"
+    switch = Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet")
+    web = engine.run("web", "front")
+    veth = f"gv{host.instance}-{web.endpoints[0].id[:6]}"
+    assert switch.read_text() == "1\n"
+    engine.networks.close()
+    run_command("tc", "qdisc", "del", "dev", veth, "clsact")  # an engine of before
+    engine.restart(web)
+    assert "bytecode" in run_command("tc", "filter", "show", "dev", veth, "ingress"), "it is put there"
+
+    engine.networks.close()
+    run_command("tc", "qdisc", "del", "dev", veth, "clsact")
+    monkeypatch.setattr(loopback, "PROGRAM", ((0xFF, 0, 0, 0),))  # no kernel takes this one
+    engine.restart(web)
+    assert switch.read_text() == "0\n"
+    engine.run("other", "front")
+    assert switch.read_text() == "0\n"
 
 
 def test_cve_2025_54410_a_port_on_the_loopback_is_not_reached_from_the_hosts_network(engine: Any, host: Any) -> None:
