@@ -10,6 +10,7 @@ import grp
 import json
 import logging
 import os
+import pwd
 import re
 import secrets
 import signal
@@ -171,6 +172,7 @@ def daemon(arguments: list[str]) -> int:
     )
     _add_roots(parser)
     parser.add_argument("--host", help="where the API listens, unix://PATH (default: engine.sock in the exec root)")
+    parser.add_argument("--socket-user", help="the user that may use the API beside root, by name or number")
     parser.add_argument("--socket-group", help="the group that may use the API beside root, by name or number")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     _add_daemon_options(parser)
@@ -221,7 +223,7 @@ async def _serve(options: argparse.Namespace) -> None:
     engine = build(root, exec_root, launcher, options)
     await take_over(engine)
     router = Router(engine, ROUTES)
-    server = await _listen(router, options.host or f"unix://{exec_root}/engine.sock", options.socket_group)
+    server = await _listen(router, options.host or f"unix://{exec_root}/engine.sock", options.socket_user, options.socket_group)
     await adopt.start_wanted(engine.lifecycle, engine.containers.all())
     _log.info("gitopsd-engine %s, instance %s, data root %s", __version__, root.instance, root.path)
     notify("READY=1")
@@ -374,26 +376,29 @@ async def _uninstall(options: argparse.Namespace) -> None:
     launcher.close()
 
 
-async def _listen(router: Router, host: str, group: Optional[str]) -> asyncio.AbstractServer:
+async def _listen(router: Router, host: str, user: Optional[str], group: Optional[str]) -> asyncio.AbstractServer:
     if not host.startswith("unix://"):
         raise SystemExit(f"error: bad-host\n  {host}: expected unix://PATH")
     path = host[len("unix://") :]
     return await asyncio.start_unix_server(
-        lambda reader, writer: serve_connection(router.handle, reader, writer), sock=_bind(path, group), backlog=1024
+        lambda reader, writer: serve_connection(router.handle, reader, writer), sock=_bind(path, user, group), backlog=1024
     )
 
 
-def _bind(path: str, group: Optional[str]) -> socket.socket:
-    """A socket at `path` for root and the group, in place of one that was left there."""
+def _bind(path: str, user: Optional[str], group: Optional[str]) -> socket.socket:
+    """A socket at `path` for root, the user and the group, in place of one that was left there."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o117)
+    mask = os.umask(0o177)
     sock.bind(path)
     os.umask(mask)
     if group:
-        os.chown(path, 0, int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+        os.chown(path, -1, int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+        os.chmod(path, 0o660)
+    if user:
+        os.chown(path, int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid, -1)
     return sock
 
 

@@ -159,7 +159,7 @@ def _settings(place: Place) -> dict[str, Any]:
 def _start_settings(place: Place, digest: str, facts: Facts) -> dict[str, Any]:
     archive = f"{place.data_root}/engine/{digest}.pyz"
     daemon = ["daemon", "--data-root", place.data_root, "--exec-root", place.exec_root, "--host", f"unix://{place.socket}"]
-    daemon += ["--socket-group", facts.group, *place.options]
+    daemon += ["--socket-user", str(facts.uid), *place.options]
     python = [facts.executable, "-I", "-S", archive]
     return {
         **_settings(place),

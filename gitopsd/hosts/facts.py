@@ -27,8 +27,8 @@ _KERNEL_PACKAGES = {"ubuntu": "linux-modules-extra-$(uname -r)", "rhel": "kernel
 @dataclass(frozen=True)
 class Facts:
     login: str
-    group: str
-    """Of the login user: the engine's socket will belong to it."""
+    uid: int
+    """Of the login user: the engine's socket will belong to it, and to no group, which others may be in."""
     python: str
     executable: str
     missing_modules: tuple[str, ...]
@@ -80,7 +80,7 @@ def parse_facts(data: bytes) -> Facts:
     features: dict[str, str] = said["features"] or {}
     return Facts(
         login=said["login"],
-        group=said["group"],
+        uid=int(said["uid"]),
         python=said["python"],
         executable=said["executable"],
         missing_modules=tuple(said["missing_modules"]),

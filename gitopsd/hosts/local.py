@@ -83,7 +83,7 @@ def with_sudo(argv: Sequence[str], login: str, as_root: bool) -> list[str]:
 def engine_unreachable(host: str, socket_path: str, reason: str) -> GitopsdError:
     hint = "its engine does not run, or bootstrap has not been there: gitopsd host bootstrap"
     if "ermission" in reason:
-        hint = "the login user is not in the socket's group: gitopsd host bootstrap sets it"
+        hint = "the socket is another user's: gitopsd host bootstrap gives it to the one who logs in"
     return GitopsdError("engine-unreachable", f"no answer on {socket_path}: {reason}", Where(host=host), hint, "retry")
 
 

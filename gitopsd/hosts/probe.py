@@ -6,7 +6,6 @@ modules, as the engine would. As another user it runs itself once more through s
 
 import ctypes
 import errno
-import grp
 import json
 import os
 import platform
@@ -31,7 +30,7 @@ def main() -> None:
     user = pwd.getpwuid(os.geteuid())
     facts: dict[str, object] = {
         "login": user.pw_name,
-        "group": name_of_group(user.pw_gid),
+        "uid": user.pw_uid,
         "python": platform.python_version(),
         "executable": sys.executable,
         "missing_modules": [name for name in MODULES if not can_import(name)],
@@ -51,13 +50,6 @@ def main() -> None:
     else:
         facts["root"], facts["features"] = ask_through_sudo()
     print(json.dumps(facts))
-
-
-def name_of_group(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
 
 
 def can_import(name: str) -> bool:

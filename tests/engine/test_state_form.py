@@ -74,7 +74,7 @@ def test_everything_in_the_exec_root_is_documented(busy: Engine) -> None:
 def test_modes_let_nobody_else_in(busy: Engine) -> None:
     data, run = busy.data_root, busy.exec_root
     assert (mode(data), mode(run), mode(run / "m"), mode(run / "c")) == (0o700, 0o711, 0o700, 0o700)
-    assert mode(run / "engine.sock") == 0o660
+    assert mode(run / "engine.sock") == 0o600
     assert {mode(path) for path in (run / "m").iterdir()} == {0o600}
     for path in data.rglob("*"):
         if path.is_symlink() or re.search(r"/(upper|work|_data|layers/[0-9a-z]+)(/|$)|/etc/", str(path)):

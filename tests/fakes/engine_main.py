@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import shutil
 import signal
 import socketserver
 import sys
@@ -67,8 +66,8 @@ def daemon() -> int:
     if os.path.exists(path):
         os.unlink(path)
     server = Server(path, Handler)
-    shutil.chown(path, "root", option("--socket-group"))
-    os.chmod(path, 0o660)
+    os.chmod(path, 0o600)
+    os.chown(path, int(option("--socket-user")), -1)
     with open(run + "/engine.pid", "w") as file:
         file.write(f"{os.getpid()}\n")
     server.serve_forever()

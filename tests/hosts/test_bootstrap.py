@@ -70,8 +70,14 @@ def test_a_host_has_its_engine_and_its_place_in_the_fleet_and_needs_nothing_the_
 
 def test_the_login_user_reaches_the_socket_and_nobody_else_does(link: SshLink, lab: Lab) -> None:
     bootstrap(link, engine=an_engine())
-    group = link.run(["id", "-gn"]).stdout.decode().strip()
-    assert shell(lab, "stat -c '%a %U %G' /run/gitopsd-engine/engine.sock") == f"660 root {group}"
+    user = link.run(["id", "-un"]).stdout.decode().strip()
+    assert shell(lab, "stat -c '%a %U' /run/gitopsd-engine/engine.sock") == f"600 {user}"
+    if user != "root":
+        shell(lab, 'id guest >/dev/null 2>&1 || useradd -g "$(id -gn deploy)" guest')  # somebody of the same primary group
+        program = "import socket; socket.socket(1).connect('/run/gitopsd-engine/engine.sock')"
+        tried = execute(lab, "lab-1", ["su", "guest", "-s", "/bin/sh", "-c", f'exec python3 -c "{program}"'])
+        assert b"PermissionError" in tried.stderr
+        shell(lab, "userdel guest")
 
 
 def test_another_engine_takes_over_and_old_code_goes_in_time(link: SshLink, lab: Lab) -> None:

@@ -71,6 +71,23 @@ def test_planning_a_branch_says_what_will_happen_and_changes_nothing(settled: Li
     assert settled.etags() == before
 
 
+def test_looking_starts_nothing_and_says_the_same_without_the_registry(settled: Line) -> None:
+    def registry() -> str:
+        return json.loads(settled.gitopsd("registry", "status", "--json").stdout)["registry"]
+
+    assert settled.gitopsd("registry", "stop").returncode == 0
+    assert settled.is_settled(), "the images are in the registry's folder"
+    assert settled.gitopsd("status").returncode == 0
+    assert settled.gitopsd("drift").stdout == "No drift.\n"
+    settled.commit("next", **{"web/site/version": "stopped"})
+    done = settled.gitopsd("plan")
+    assert "* image shop/web: built from web" in done.stdout
+    assert registry() == "not running"
+    settled.sync()
+    assert registry() == "running"
+    assert fetch(settled.address("lab-1")) == "stopped"
+
+
 def test_a_change_replaces_only_web_and_no_fetch_fails_meanwhile(settled: Line) -> None:
     store = settled.api("lab-1").container("shop-store-1")["Id"]
     ending = threading.Event()

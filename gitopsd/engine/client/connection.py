@@ -178,7 +178,7 @@ def _advice(error: OSError, is_remote: bool) -> str:
             "hint: is there an engine on that host? gitopsd host bootstrap brings one, or: gitopsd-engine daemon there, as root"
         )
     if isinstance(error, PermissionError):
-        return "hint: the socket is for root and for the group that the daemon was given (daemon --socket-group)"
+        return "hint: the socket is for root and for whom the daemon was told (daemon --socket-user, --socket-group)"
     return "hint: gitopsd-engine daemon starts one, as root; -H or DOCKER_HOST names the socket of another"
 
 

@@ -13,7 +13,7 @@ from gitopsd.model.errors import GitopsdError
 GOOD = parse_facts(
     json.dumps(
         {
-            "login": "deploy", "group": "deploy", "python": "3.9.2", "executable": "/usr/bin/python3", "missing_modules": [],
+            "login": "deploy", "uid": 1000, "python": "3.9.2", "executable": "/usr/bin/python3", "missing_modules": [],
             "kernel": "5.10.0-30-amd64", "architecture": "x86_64", "os": {"id": "debian", "like": "", "name": "Debian 11"},
             "init": "systemd", "cgroup": "v2", "cpus": 2, "memory_bytes": 1 << 30, "disk": "ext4", "free_bytes": 1 << 30,
             "root": "", "features": {"overlay": "", "bridge": ""},
