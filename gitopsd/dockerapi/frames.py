@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator
 
 HEADER = struct.Struct(">BxxxI")
+LONGEST = 16 << 20
+"""Engines write frames of some 64 KiB; what announces more than this is no frame."""
 
 
 def frame(stream: int, data: bytes) -> bytes:
@@ -16,7 +18,7 @@ def frame(stream: int, data: bytes) -> bytes:
 
 
 class FrameReader:
-    """Takes bytes in any pieces, gives whole frames."""
+    """Takes bytes in any pieces, gives whole frames. ValueError for one that says it is longer than LONGEST."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -25,6 +27,8 @@ class FrameReader:
         self._buffer += data
         while len(self._buffer) >= HEADER.size:
             stream, length = HEADER.unpack_from(self._buffer)
+            if length > LONGEST:
+                raise ValueError(f"a frame of {length} bytes")
             if len(self._buffer) < HEADER.size + length:
                 return
             yield stream, self._buffer[HEADER.size : HEADER.size + length]

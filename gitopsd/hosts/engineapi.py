@@ -25,6 +25,7 @@ SOCKET = "/run/gitopsd-engine/engine.sock"
 _DOCKER = "/v1.44"
 _OWN = "/gitopsd/v1"
 _IN_NAMES = "/:@"
+_LONGEST_OUTPUT = 16 << 20
 _OTHERS_S, _LOOK_AGAIN_S = 60.0, 0.2
 """How long somebody else may take who sends the same blob to the same host."""
 
@@ -248,6 +249,8 @@ class EngineApi:
         with self.upgraded(f"{_DOCKER}/exec/{made}/start", {"Detach": False, "Tty": False}, about=container) as answer:
             for stream, data in _frames(answer):
                 output[stream] += data
+                if len(output[stream]) > _LONGEST_OUTPUT:
+                    raise answer.too_long()
         code = self._http.call(Request("GET", f"{_DOCKER}/exec/{made}/json", object=container)).json["ExitCode"]
         return int(code), bytes(output[1]), bytes(output[2])
 
@@ -393,4 +396,7 @@ def _split_tag(reference: str) -> tuple[str, str]:
 def _frames(answer: OpenAnswer) -> Iterator[tuple[int, bytes]]:
     reader = FrameReader()
     while data := answer.read():
-        yield from reader.feed(data)
+        try:
+            yield from reader.feed(data)
+        except ValueError:
+            raise answer.too_long() from None

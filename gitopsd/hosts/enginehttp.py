@@ -5,7 +5,9 @@ In: requests.  Out: answers, streams of JSON lines or bytes, and connections tak
 Rule 1: a request is sent once. Only a GET is sent again, and only when a kept connection turned out to be closed: whether an engine
 that fell silent has carried out the rest, nobody knows, and the next look at its state will tell.
 Rule 2: an answer that says no is an `EngineError` with the engine's own words, code and fields, and the host.
-Rule 3: a request has a time for each read and write; a stream has none, the link notices a host that is gone.
+Rule 3: an answer has a length that it may not pass, as has each line of one that is read as it comes: a host is not trusted with the
+controller's memory.
+Rule 4: a request has a time for each read and write; a stream has none, the link notices a host that is gone.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from gitopsd.model.errors import GitopsdError, Next, Where
 Json = dict[str, Any]
 
 _KEPT = 4
+_LONGEST_ANSWER, _LONGEST_NO, _LONGEST_LINE = 128 << 20, 1 << 20, 16 << 20
 _BY_STATUS = {
     400: "engine-refused",
     404: "engine-not-found",
@@ -96,7 +99,7 @@ class EngineHttp:
         seconds = timeout_s or self._timeout_s
         connection, response = self._send(request, seconds, bulk)
         with self._broken_as_errors(request, seconds, connection):
-            body = response.read()
+            body = self._whole(request, response, _LONGEST_ANSWER)
         headers = {name.lower(): value for name, value in response.getheaders()}
         if response.will_close or bulk:
             connection.close()
@@ -113,9 +116,10 @@ class EngineHttp:
         try:
             if response.status >= 400:
                 with self._broken_as_errors(request, None, connection):
-                    body = response.read()
+                    body = self._whole(request, response, _LONGEST_NO)
                 raise self._refused(request, response.status, body)
-            yield OpenAnswer(response, connection.stream, lambda: self._broken_as_errors(request, None, connection))
+            guarded = lambda: self._broken_as_errors(request, None, connection)  # noqa: E731
+            yield OpenAnswer(response, connection.stream, guarded, lambda: self._too_long(request, _LONGEST_LINE))
         finally:
             response.close()  # one that ends with its connection holds it open
             connection.close()
@@ -170,6 +174,18 @@ class EngineHttp:
             connection.close()
             raise
 
+    def _whole(self, request: Request, response: http.client.HTTPResponse, most: int) -> bytes:
+        body = response.read(most + 1)
+        if len(body) > most:
+            raise self._too_long(request, most)
+        if response.length:  # http.client ends quietly when it was asked for a part
+            raise http.client.IncompleteRead(body, response.length)
+        return body
+
+    def _too_long(self, request: Request, most: int) -> GitopsdError:
+        message = f"{request.method} {request.path}: the answer goes on after {most} bytes"
+        return GitopsdError("answer-too-long", message, Where(host=self.host, object=request.object), next="retry")
+
     def _interrupted(self, request: Request, error: Exception, timeout_s: float | None = None) -> GitopsdError:
         where = Where(host=self.host, object=request.object)
         what = f"{request.method} {request.path}"
@@ -199,12 +215,15 @@ class OpenAnswer:
         response: http.client.HTTPResponse,
         stream: Stream,
         guarded: Callable[[], contextlib.AbstractContextManager[None]],
+        too_long: Callable[[], GitopsdError],
     ) -> None:
         self.stream = stream
         """To be written to after an upgrade; to be read only through this object, which has read ahead."""
         self.status = response.status
         self._response = response
         self._guarded = guarded
+        self.too_long = too_long
+        """The error of an answer that holds more at once than is taken."""
         # http.client takes 101 for an answer without a body; what follows its head is in the buffered reader
         self._source = cast("Any", response).fp if response.status == 101 else response
 
@@ -219,6 +238,8 @@ class OpenAnswer:
         rest = b""
         while data := self.read():
             *whole, rest = (rest + data).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                raise self.too_long()
             yield from (json.loads(line) for line in whole if line.strip())
         if rest.strip():
             yield json.loads(rest)

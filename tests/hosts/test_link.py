@@ -274,6 +274,16 @@ def is_busy_no_more(link: SshLink) -> bool:
         return False
 
 
+def test_a_command_that_does_not_stop_writing_is_not_listened_to(ssh: SshLink) -> None:
+    with pytest.raises(GitopsdError) as caught:
+        ssh.run(["cat", "/dev/zero"], timeout_s=60)
+    assert caught.value.code == "answer-too-long"
+    with pytest.raises(GitopsdError) as caught:
+        ssh.run(["sh", "-c", "exec cat /dev/zero >&2"], timeout_s=1)  # no more than a window, and its output is waited for
+    assert caught.value.code == "host-timeout"
+    assert ssh.run(["echo", "well"]).stdout == b"well\n"
+
+
 def test_a_host_that_gives_no_further_session_is_busy_and_not_lost(ssh: SshLink) -> None:
     connection = ssh._connection(bulk=False)
     sessions = [connection.open_session() for _ in range(10)]  # what sshd allows if it is not told otherwise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
+import resource
 import socket
 import socketserver
 import tempfile
@@ -350,3 +352,51 @@ def test_intent_is_put_only_over_what_was_read(engine: Engine, api: EngineApi) -
     etag, value = api.intent()
     assert api.put_intent(value, etag) == '"4"'
     assert engine.requests[1][2]["if-match"] == '"3"'
+
+
+MIB = bytes(1 << 20)
+
+
+def endless(first: bytes = b"") -> Callable[[Handler], None]:
+    """An answer that goes on until the client hangs up, and never ends a line."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for piece in itertools.chain([first] if first else [], itertools.repeat(MIB)):
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("call", "ask"),
+    [
+        ("GET /gitopsd/v1/state", lambda api: api.state()),
+        ("POST /v1.44/build", lambda api: list(api.build([], {"t": "a"}))),
+        ("GET /v1.44/containers/a/logs", lambda api: list(api.logs("a"))),
+    ],
+    ids=["an answer", "a line", "a frame"],
+)
+def test_a_host_that_does_not_stop_talking_is_not_listened_to(engine: Engine, api: EngineApi, call: str, ask: Any) -> None:
+    engine.script[call] = endless(b"\1\0\0\0\xff\xff\xff\xff" if "logs" in call else b"")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(GitopsdError) as caught:
+        ask(api)
+    assert (caught.value.code, caught.value.where.host) == ("answer-too-long", "a")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 << 10
+
+
+def test_an_answer_that_breaks_off_before_its_length_is_no_answer(engine: Engine, api: EngineApi) -> None:
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "50")
+        handler.end_headers()
+        handler.wfile.write(b'{"a": 1}')
+        handler.close_connection = True
+
+    engine.script["GET /v1.44/info"] = answer
+    with pytest.raises(GitopsdError) as caught:
+        api.info()
+    assert caught.value.code == "engine-interrupted"
