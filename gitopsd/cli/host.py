@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -83,7 +83,8 @@ def facts(host: str, is_json: bool, **given: Any) -> None:
     else:
         for name, value in dataclasses.asdict(found).items():
             if name not in ("features", "missing_modules", "no_root"):
-                say(f"{name:<14} {', '.join(map(str, value)) if isinstance(value, tuple) else value}")
+                words = ", ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else str(value)
+                say(f"{name:<14} {words}")
         for lack in missing:
             say(f"lacks: {lack.what}\n  hint: {lack.hint}")
     sys.exit(1 if missing else 0)

@@ -246,6 +246,7 @@ def test_a_repository_that_goes_away_stops_nothing_that_runs(running: Running) -
     engine.changed()
     running.wait_for(lambda: engine.find("shop-store-1").status == "running", "healing")
     running.wait_for(lambda: "repository-unreachable" in running.log, "the warning")
+    assert not any(line.startswith("error: repository-unreachable") for line in running.log.said), "the log says its level"
     away.rename(world.upstream.path)
 
 

@@ -265,6 +265,15 @@ def test_a_revision_that_fails_is_remembered_and_what_ran_before_stays(work: Fak
     assert run(work).outcome.result == "nothing"
 
 
+def test_a_host_that_does_not_answer_is_named_once_in_the_status_of_a_stack(work: FakeWork) -> None:
+    run(work)
+    del work.world.engines["b"]
+    work.forget_silence()
+    view = look(work, work.repository.revision("main"), is_retry=False)
+    (shop,) = status_of(work, view).stacks
+    assert shop.message == "host b does not answer"
+
+
 def test_a_sync_that_is_told_to_end_is_interrupted_in_the_history_with_the_time_it_took(work: FakeWork) -> None:
     run(work)
     slow = SHOP.replace("    ports:", "    environment: {SLOW: 'yes'}\n    ports:").replace("interval: 1s", "interval: 60s")

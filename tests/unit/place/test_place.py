@@ -113,6 +113,13 @@ def test_two_services_of_a_stack_on_one_port_block_it_and_both_places_are_named(
     assert "shop.yaml:3" in desired.blocked[0].errors[0]
 
 
+def test_a_port_that_is_taken_is_named_at_the_line_of_the_ports():
+    ports_at = Where("shop.yaml", 5, "services.web.ports")
+    shop = stack("shop", web("web", line=3, ports_at=ports_at), web("admin", line=9))
+    desired = place(rendered(shop), PINS, nothing_there())
+    assert "shop.yaml:5  services.web.ports: port 80/tcp" in desired.blocked[0].errors[0]
+
+
 def test_of_two_stacks_on_one_port_the_one_that_has_it_keeps_it_else_the_first_by_name():
     stacks = (stack("alpha", web(stack="alpha")), stack("beta", web(stack="beta")))
     assert place(rendered(*stacks), PINS, nothing_there()).held == ("beta",)
