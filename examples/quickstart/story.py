@@ -341,7 +341,7 @@ class Story:
             self.gitopsd("lab", "down")
         if self.state.exists():
             self.gitopsd("registry", "remove", "--yes")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)  # noqa: TID251  its hosts have gone, and what they had with them
 
 
 LOOKUPS = """
@@ -448,7 +448,7 @@ def main() -> int:
             with story.step("\n  taking everything away"):
                 story.down()
             if code == 0:
-                print('\nTo play with it: bash examples/quickstart/run --keep.  Your own hosts: README.md, "With hosts of your own".')
+                print('\nTo play with it: bash examples/quickstart/run --keep.  Hosts of your own: README.md')
     return code
 
 
