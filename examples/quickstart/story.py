@@ -448,7 +448,7 @@ def main() -> int:
             with story.step("\n  taking everything away"):
                 story.down()
             if code == 0:
-                print('\nTo play with it: bash examples/quickstart/run --keep.  Hosts of your own: README.md')
+                print("\nTo play with it: bash examples/quickstart/run --keep.  Hosts of your own: README.md")
     return code
 
 
