@@ -13,9 +13,9 @@ from typing import Any, Optional
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.frames import frame
 from gitopsd.dockerapi.signals import signal_number
-from gitopsd.dockerapi.values import Json
+from gitopsd.dockerapi.values import Json, mapping
 from gitopsd.engine.api.engine import Engine
-from gitopsd.engine.api.router import Route, json_body, json_response, upgrade_headers
+from gitopsd.engine.api.router import Route, asked_version, json_body, json_response, upgrade_headers
 from gitopsd.engine.daemon import logs, views
 from gitopsd.engine.daemon.container import Container
 from gitopsd.engine.daemon.containers import filtered, read_filters
@@ -26,16 +26,18 @@ from gitopsd.engine.http.server import Request, Response, Stream
 from gitopsd.engine.images import naming
 from gitopsd.engine.paths.root import disk_usage
 
+_ENGINE_REMOVES = (1, 25)
+"""Clients of older versions remove by themselves what they ran with --rm."""
 _MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 _RAW = "application/vnd.docker.raw-stream"
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
 async def create(engine: Engine, request: Request, _: dict[str, str]) -> Response:
-    platform = request.argument("platform")
-    container, warnings = await engine.containers.create(
-        await json_body(request), request.argument("name"), platform=naming.platform(platform)
-    )
+    body, platform = await json_body(request), request.argument("platform")
+    if asked_version(request) < _ENGINE_REMOVES:
+        body = {**body, "HostConfig": {**mapping(body, "HostConfig"), "AutoRemove": False}}
+    container, warnings = await engine.containers.create(body, request.argument("name"), platform=naming.platform(platform))
     return json_response({"Id": container.id, "Warnings": warnings}, 201)
 
 

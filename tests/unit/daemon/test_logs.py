@@ -1,5 +1,4 @@
 import random
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -74,6 +73,7 @@ def test_the_last_lines_are_those_of_the_plain_way(tmp_path: Path, monkeypatch: 
 
 def test_a_log_of_empty_lines_is_read_back_in_little_memory(tmp_path: Path) -> None:
     """20 million of them took 5 GB."""
+    tracemalloc = pytest.importorskip("tracemalloc")  # PyPy has none
     write(tmp_path, [(1, b"\n" * logfile.RECORD_LIMIT) for _ in range(120)])
     tracemalloc.start()
     try:
