@@ -386,3 +386,10 @@ def test_programs_that_end_at_once_leave_nothing(engine: Engine) -> None:
     assert "Traceback" not in engine.log.read_text()[engine.mark :]
     engine.restart()
     assert {engine.inspect(container)["RestartCount"] for container in made} == {0}
+
+
+def test_a_client_older_than_1_25_removes_by_itself_what_it_ran_with_rm(engine: Engine) -> None:
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"AutoRemove": True}}
+    kept, removed = (engine.call("POST", f"/v{version}/containers/create", body).body["Id"] for version in ("1.24", "1.25"))
+    found = {made: engine.call("GET", f"/containers/{made}/json").body["HostConfig"]["AutoRemove"] for made in (kept, removed)}
+    assert found == {kept: False, removed: True}
