@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gitopsd.oci.digest import Digest, InvalidDigest
@@ -19,7 +19,6 @@ tag = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 digest = st.binary(max_size=8).map(Digest.of)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(registry, repository, st.none() | tag, st.none() | digest)
 def test_a_reference_read_from_its_own_text_is_the_same(host: str, name: str, label: str | None, of: Digest | None) -> None:
     text = f"{host}/{name}" + (f":{label}" if label else "") + (f"@{of}" if of else "")
@@ -29,7 +28,6 @@ def test_a_reference_read_from_its_own_text_is_the_same(host: str, name: str, la
     assert reference.digest == of
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_any_text_is_a_reference_or_refused_and_its_parts_are_safe_in_paths(text: str) -> None:
     try:
@@ -42,14 +40,12 @@ def test_any_text_is_a_reference_or_refused_and_its_parts_are_safe_in_paths(text
         assert "\0" not in part
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=80))
 def test_a_digest_is_64_digits_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidDigest):
         assert len(Digest("sha256:" + text).hex) == 64
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_manifest_or_refused(data: bytes) -> None:
     for parse in (parse_manifest, parse_config):
@@ -57,7 +53,6 @@ def test_any_bytes_are_a_manifest_or_refused(data: bytes) -> None:
             parse(data)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200), st.integers(0, 1 << 40))
 def test_any_header_is_read_or_refused(text: str, size: int) -> None:
     parse_challenges(text)
@@ -69,7 +64,6 @@ def test_any_header_is_read_or_refused(text: str, size: int) -> None:
     assert found is None or 0 <= found[0] < found[1] <= size
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=100))
 def test_any_path_is_a_route_none_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidReference, InvalidDigest):

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitopsd.engine.paths.resolve import open_by_kernel, open_by_walk
@@ -25,7 +25,7 @@ def landed(opener: object, root: int, where: str, flags: int) -> str:
         os.close(descriptor)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(["l", "m", "a/l", "a/m", "a/b/l"]), link), max_size=4), path, st.booleans())
 def test_walking_by_hand_lands_where_the_kernel_lands_and_inside_the_root(
     links: list[tuple[str, str]], where: str, follow: bool

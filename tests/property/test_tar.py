@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import os
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitopsd.engine.images.stream import BadArchive
@@ -26,7 +26,7 @@ def members(draw: st.DrawFn) -> tuple[Entry, bytes]:
     ), data  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(st.lists(members(), max_size=4), st.integers(1, 2000))
 def test_reading_what_was_written_gives_the_same_entries(given_members: list[tuple[Entry, bytes]], piece: int) -> None:
     out = io.BytesIO()
@@ -40,7 +40,7 @@ def test_reading_what_was_written_gives_the_same_entries(given_members: list[tup
     assert [(entry, b"".join(bytes(part) for part in reader.pieces())) for entry in reader] == given_members
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.lists(members(), min_size=1, max_size=3), st.data())
 def test_a_damaged_archive_is_read_or_refused_and_nothing_else(
     given_members: list[tuple[Entry, bytes]], data: st.DataObject
