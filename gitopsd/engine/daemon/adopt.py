@@ -91,7 +91,11 @@ async def _find_out(lifecycle: Lifecycle, store: ContainerStore, exec_root: str,
     found = await _join(lifecycle, container, os.path.join(exec_root, "m", container.id12), kept)
     if found == _RUNS:
         return
-    if found == _PREPARED:  # nothing of this run has happened: `start_wanted` begins it anew
+    if found == _PREPARED and kept is not None and kept["restarts"] and container.record["should_run"]:
+        # a restart by the policy, of which nothing has happened: it is made again, and counted once
+        container.restarts = kept["restarts"] - (kept["run"] == container.record["run"])
+        container.delay_s, container.state = kept["delay_s"], "restarting"
+    elif found == _PREPARED:  # nothing of this run has happened: `start_wanted` begins it anew
         lifecycle.forget_run(container)
     elif kept is not None:
         if container.run != kept["run"]:
@@ -173,14 +177,15 @@ def _has_ended(pidfd: int) -> bool:
 
 async def _sweep(cgroups: Cgroups, id12: str) -> None:
     """A cgroup without a container of ours that runs: what is in it has lost its monitor and goes."""
-    with contextlib.suppress(OSError):
-        for pid in await asyncio.to_thread(cgroups.processes, id12):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    for pause_s in (0.0, 0.01, 0.1, 0.5):
+    for pause_s in (0.0, 0.01, 0.1, 0.5, 1.0, 3.0):
         await asyncio.sleep(pause_s)
+        with contextlib.suppress(OSError):
+            for pid in await asyncio.to_thread(cgroups.processes, id12):  # each time: one that was forking has left a child
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if await asyncio.to_thread(cgroups.remove, id12):
             return
+    _log.warning("cgroup of %s is not empty", id12)
 
 
 def _read(path: str) -> Optional[Json]:
