@@ -18,8 +18,8 @@ from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, asked_version, json_body, json_response, upgrade_headers
 from gitopsd.engine.daemon import logs, views
 from gitopsd.engine.daemon.container import Container
-from gitopsd.engine.daemon.containers import filtered, read_filters
 from gitopsd.engine.daemon.execs import Exec
+from gitopsd.engine.daemon.filters import filtered, read_filters
 from gitopsd.engine.daemon.monitorlink import MonitorError, MonitorGone
 from gitopsd.engine.daemon.times import parse
 from gitopsd.engine.http.server import Request, Response, Stream

@@ -14,7 +14,7 @@ from gitopsd.engine.api.containers import json_line
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, asked_version
 from gitopsd.engine.daemon.container import Container
-from gitopsd.engine.daemon.containers import read_filters
+from gitopsd.engine.daemon.filters import read_filters
 from gitopsd.engine.http.server import Request, Response
 
 _WAIT_HAS_CONDITIONS = (1, 30)

@@ -14,7 +14,7 @@ from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.jsonlines import Tell, json_lines
 from gitopsd.engine.api.router import Route, json_response
-from gitopsd.engine.daemon.containers import read_filters
+from gitopsd.engine.daemon.filters import read_filters
 from gitopsd.engine.http.server import Request, Response
 from gitopsd.engine.registry.client import Credentials
 

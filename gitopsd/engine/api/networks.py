@@ -9,7 +9,7 @@ from gitopsd.dockerapi.values import mapping, text
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, json_body, json_response
 from gitopsd.engine.daemon import expect
-from gitopsd.engine.daemon.containers import matches_label, read_filters
+from gitopsd.engine.daemon.filters import matches_label, read_filters
 from gitopsd.engine.http.server import Request, Response
 
 

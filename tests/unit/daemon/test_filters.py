@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gitopsd.dockerapi.errors import ApiError
-from gitopsd.engine.daemon.containers import filtered
+from gitopsd.engine.daemon.filters import filtered
 
 
 @pytest.mark.parametrize(
