@@ -73,10 +73,11 @@ class Stream:
         await self._writer.drain()
 
     async def taken(self) -> None:
-        """Return when the peer has read what was written, or does not within a second: docker-py loses what comes together with the head."""
-        descriptor, left, pause_s = self._writer.get_extra_info("socket").fileno(), array.array("i", [0]), 0.0002
-        while pause_s < _READ_WAIT_S / 2:
-            fcntl.ioctl(descriptor, termios.TIOCOUTQ, left)
+        """Return when the peer has read what was written, has gone, or does not read within a second: docker-py loses what comes together
+        with the head."""
+        sock, left, pause_s = self._writer.get_extra_info("socket"), array.array("i", [0]), 0.0002
+        while pause_s < _READ_WAIT_S / 2 and sock.fileno() >= 0:
+            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, left)
             if not left[0]:
                 return
             await asyncio.sleep(pause_s)
@@ -229,9 +230,11 @@ class _Connection:
 
 async def _hung_up(writer: asyncio.StreamWriter, events: int) -> None:
     """Return when the peer has closed both directions, or at `events`, without reading anything."""
-    loop, happened = asyncio.get_running_loop(), asyncio.Event()
+    loop, happened, descriptor = asyncio.get_running_loop(), asyncio.Event(), writer.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return  # it has been closed here, after the peer had gone
     with select.epoll() as poll:
-        poll.register(writer.get_extra_info("socket").fileno(), events)
+        poll.register(descriptor, events)
         loop.add_reader(poll.fileno(), happened.set)
         try:
             await happened.wait()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gitopsd.engine.http.server import Request, Response, serve_connection
+from gitopsd.engine.http.server import Request, Response, Stream, serve_connection
 
 ASK = b"GET /logs HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -114,3 +114,19 @@ def test_a_request_that_was_sent_meanwhile_is_answered_afterwards(tmp_path: Path
         assert answer.endswith(b"later")
 
     with_client("unix", tmp_path, work)
+
+
+def test_a_stream_whose_peer_has_gone_before_it_is_asked_waits_for_nothing() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        stream = Stream(reader, writer, b"")
+        theirs.close()
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.wait_for(stream.taken(), 5)
+        await asyncio.wait_for(stream.closed(), 5)
+        with pytest.raises(ConnectionError):
+            await stream.write(b"x")
+
+    asyncio.run(main())
