@@ -83,8 +83,7 @@ def unpack(archive: str, place: str, digest: str) -> None:
     import shutil
     import zipfile
 
-    if not os.path.isdir(place):
-        os.makedirs(place, 0o700)
+    os.makedirs(place, 0o700, exist_ok=True)
     temporary = os.path.join(place, f"{digest}.{os.getpid()}.tmp")
     try:
         os.mkdir(temporary, 0o700)
