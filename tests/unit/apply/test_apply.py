@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -236,6 +237,15 @@ def test_a_stack_that_another_controller_holds_is_left_alone(fleet: Fleet) -> No
     assert any("managed by somebody else" in (step.error or "") for step in outcome.steps)
     assert fleet.engines["a"].containers == {}
     assert succeeded(fleet.apply(made))
+
+
+def test_a_lease_that_is_let_go_a_moment_later_is_waited_for(fleet: Fleet) -> None:
+    with ExitStack() as held:
+        held.enter_context(fleet.api("a").lease("shop", "one that ends"))
+        ending = threading.Timer(0.4, held.pop_all().close)
+        ending.start()
+        assert succeeded(fleet.apply(fleet.plan(shop())))
+        ending.join()
 
 
 def test_leases_end_with_the_apply(fleet: Fleet) -> None:
