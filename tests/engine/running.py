@@ -323,6 +323,18 @@ class Engine:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
         return {**kept, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": str(self.folder / "docker")}
 
+    def take_over(self, path: str, status: int, headers: str = "") -> socket.socket:
+        """A raw connection behind the head of an answer to a POST, which has this status. `headers`: lines with their ends."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(10)
+        sock.connect(str(self.socket))
+        sock.sendall(f"POST {path} HTTP/1.1\r\nHost: d\r\n{headers}Content-Length: 0\r\n\r\n".encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += sock.recv(1)
+        assert head.startswith(f"HTTP/1.1 {status} ".encode()), head
+        return sock
+
     def connect(self, port: int, address: str = "127.0.0.1") -> socket.socket:
         """A connection to a port of the host that the engine runs on."""
         return self.keeper.inside(lambda: socket.create_connection((address, port), 5))

@@ -16,15 +16,7 @@ SETTINGS, ACKNOWLEDGED = b"\0\0\0\4\0\0\0\0\0", b"\0\0\0\4\1\0\0\0\0"
 
 
 def upgraded(engine: Engine, path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(10)
-    sock.connect(str(engine.socket))
-    sock.sendall(f"POST {path} HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n".encode())
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += sock.recv(1)
-    assert head.startswith(b"HTTP/1.1 101 "), head
-    return sock
+    return engine.take_over(path, 101, "Connection: Upgrade\r\nUpgrade: h2c\r\n")
 
 
 def test_every_grpc_call_is_refused_with_what_to_do(engine: Engine) -> None:

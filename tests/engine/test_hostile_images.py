@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.engine import archives
-from tests.engine.running import Engine, fails
+from tests.engine.running import Engine, fails, until
 
 pytestmark = pytest.mark.host
 
@@ -140,10 +139,10 @@ def test_ports_of_other_protocols_and_ranges_are_shown_as_docker_has_them(engine
 
 
 def test_a_forced_removal_does_not_wait_for_a_stop_that_never_ends(engine: Engine) -> None:
-    made = engine.run("sh", "-c", "trap '' TERM; while true; do sleep 1; done", StopTimeout=-1)
+    made = engine.run("sh", "-c", "trap 'echo told' TERM; while true; do sleep .1; done", StopTimeout=-1)
     with ThreadPoolExecutor(1) as pool:
         stopping = pool.submit(engine.call, "POST", f"/containers/{made}/stop")
-        time.sleep(0.3)
+        until(lambda: "told" in engine.logs(made), "it is being stopped")
         assert not stopping.done()
         engine.remove(made)
         assert stopping.result().status == 204

@@ -174,7 +174,6 @@ def test_an_apply_that_is_told_to_end_in_the_middle_of_a_stop_leaves_the_service
             said.append(line)
             if "lab-1  stop container shop-store-1" in line:
                 break
-        time.sleep(0.5)
         running.send_signal(number)
         said += list(running.stdout)
     assert running.returncode == code, "".join(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,13 @@ def only_busybox(request: pytest.FixtureRequest) -> Iterator[None]:
             for name in [*image["RepoTags"], *image["RepoDigests"]] or [image["Id"]]:
                 if name != "busybox:latest":
                     made.call("DELETE", f"/images/{name}?force=1")  # it may have gone with the last one
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """What an image is built from that says what it was built with."""
+    (tmp_path / "Dockerfile").write_text(
+        'FROM busybox\nARG A=1\nRUN echo "built with $A" > /made\nCOPY page /\nCMD ["cat", "/made", "/page"]\n'
+    )
+    (tmp_path / "page").write_text("page\n")
+    return tmp_path

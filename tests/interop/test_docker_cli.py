@@ -393,15 +393,6 @@ def test_an_image_is_loaded_tagged_saved_and_removed(engine: Engine, tmp_path: P
     assert "No such image: nothing" in engine.docker("save", "busybox", "nothing", "-o", f"{tmp_path}/x", check=False).err
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    (tmp_path / "Dockerfile").write_text(
-        'FROM busybox\nARG A=1\nRUN echo "built with $A" > /made\nCOPY page /\nCMD ["cat", "/made", "/page"]\n'
-    )
-    (tmp_path / "page").write_text("page\n")
-    return tmp_path
-
-
 def test_an_image_is_built_pushed_pulled_and_run(engine: Engine, registry: str, context: Path) -> None:
     name = f"{registry}/shop/web"
     built = engine.docker("build", "-t", f"{name}:1", "--build-arg", "A=5", "--label", "a=b", str(context)).out

@@ -292,15 +292,6 @@ def test_mounts_are_made(newest: docker.DockerClient, tmp_path: Path) -> None:
 # ---- images
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    (tmp_path / "Dockerfile").write_text(
-        'FROM busybox\nARG A=1\nRUN echo "built with $A" > /made\nCOPY page /\nCMD ["cat", "/made", "/page"]\n'
-    )
-    (tmp_path / "page").write_text("page\n")
-    return tmp_path
-
-
 def test_an_image_is_built_pushed_pulled_and_run(newest: docker.DockerClient, registry: str, context: Path) -> None:
     name = f"{registry}/shop/py"
     built, said = newest.images.build(path=str(context), tag=f"{name}:1", buildargs={"A": "9"}, labels={"l": "m"}, rm=True)

@@ -240,15 +240,21 @@ def test_an_error_among_the_lines_is_raised(engine: Engine, api: EngineApi) -> N
     assert engine.requests[0][1].endswith("?tag=key-1")
 
 
-def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(engine: Engine, api: EngineApi) -> None:
+def broken_off(header: str, value: str, body: bytes) -> Callable[[Handler], None]:
+    """An answer that ends before its head says that it does."""
+
     def answer(handler: Handler) -> None:
         handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header(header, value)
         handler.end_headers()
-        handler.wfile.write(b'e\r\n{"stream": 1}\n\r\n')
+        handler.wfile.write(body)
         handler.close_connection = True
 
-    engine.script["POST /v1.44/build"] = answer
+    return answer
+
+
+def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(engine: Engine, api: EngineApi) -> None:
+    engine.script["POST /v1.44/build"] = broken_off("Transfer-Encoding", "chunked", b'e\r\n{"stream": 1}\n\r\n')
     with pytest.raises(GitopsdError) as caught:
         list(api.build([], {}))
     assert caught.value.code == "engine-interrupted"
@@ -389,14 +395,7 @@ def test_a_host_that_does_not_stop_talking_is_not_listened_to(engine: Engine, ap
 
 
 def test_an_answer_that_breaks_off_before_its_length_is_no_answer(engine: Engine, api: EngineApi) -> None:
-    def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "50")
-        handler.end_headers()
-        handler.wfile.write(b'{"a": 1}')
-        handler.close_connection = True
-
-    engine.script["GET /v1.44/info"] = answer
+    engine.script["GET /v1.44/info"] = broken_off("Content-Length", "50", b'{"a": 1}')
     with pytest.raises(GitopsdError) as caught:
         api.info()
     assert caught.value.code == "engine-interrupted"
