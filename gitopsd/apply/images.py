@@ -73,7 +73,7 @@ def _opener(parts: Parts, digest: str, ending: threading.Event) -> Callable[[int
     def opened(offset: int) -> Iterable[bytes]:
         for piece in parts.open(digest, offset):
             if ending.is_set():
-                raise GitopsdError("interrupted", "told to end while an image was being sent")
+                raise GitopsdError("interrupted", "told to end while an image was being sent", next="retry")
             yield piece
 
     return opened

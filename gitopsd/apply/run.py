@@ -173,9 +173,9 @@ class _Run:
                 with self._lock:
                     self.stale[step.stack] = message
                 return StepOutcome(step.number, "failed", time.monotonic() - begun, message, "retry")
-            took, next_ = time.monotonic() - begun, "retry" if error.code == "interrupted" else error.next
+            took = time.monotonic() - begun
             self._undo(step)
-            return StepOutcome(step.number, "failed", took, str(error), next_)
+            return StepOutcome(step.number, "failed", took, str(error), error.next)
         return StepOutcome(step.number, "succeeded", time.monotonic() - begun, made=made)
 
     def _with_patience(self, step: Step) -> str | None:

@@ -90,8 +90,12 @@ def half_done(plan: Plan, outcomes: Mapping[int, StepOutcome], taken_back: Mappi
         title = f"{place[1]} on {place[0]}"
         if place in taken_back:
             why = taken_back[place]
-            left = "" if why is None else f"; what was begun is still there: {why}"
-            found.append(f"{title}: {'taken back, the one before runs' if why is None else 'could not be taken back'}{left}")
+            undone = (
+                "taken back, the one before runs"
+                if why is None
+                else "could not be taken back; what was begun is still there: " + why
+            )
+            found.append(f"{title}: {undone}")
         elif not is_whole and any(step.number in done for step in mine):
             did = ", ".join(dict.fromkeys(_DID[step.operation] for step in mine if step.number in done))
             left = ", ".join(dict.fromkeys(step.operation.replace("_", " ") for step in mine if step.number not in done))

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gitopsd.cli.options import print_errors, print_json, say
+from gitopsd.model.words import unknown_word
 
 if TYPE_CHECKING:
     from gitopsd.cli.interrupt import Interrupts
@@ -96,5 +97,4 @@ def print_held(blocked: Iterable[Sequence[str]], unknown: Iterable[Sequence[str]
     for stack, why in blocked:
         say(f"blocked  stack {stack}: " + why.replace("\n", "\n  "), err=True)
     for host, why in unknown:
-        word = "stopped" if why.startswith("host-key-") else "unknown"
-        say(f"{word}  host {host}: " + why.replace("\n", "\n  "), err=True)
+        say(f"{unknown_word(why)}  host {host}: " + why.replace("\n", "\n  "), err=True)

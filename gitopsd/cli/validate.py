@@ -22,8 +22,8 @@ def command(folder: Path, is_json: bool) -> None:
     from gitopsd.control.misfits import misfits
     from gitopsd.control.settings import registry_listen
     from gitopsd.model.errors import Errors
+    from gitopsd.model.words import counted
     from gitopsd.render import Renderer
-    from gitopsd.report import counted
     from gitopsd.source import folder_revision
 
     errors: list[str] = []

@@ -12,6 +12,7 @@ from gitopsd.control.revisions import find_revision
 from gitopsd.control.wiring import Wiring
 from gitopsd.model.errors import Errors, GitopsdError, Where
 from gitopsd.model.fleet import Fleet
+from gitopsd.model.words import counted
 
 _FLEET_FILE = "gitopsd.yaml"
 
@@ -25,11 +26,8 @@ def left_hosts(work: Wiring, fleet: Fleet) -> dict[str, str]:
 def _sentence(work: Wiring, host: str) -> str:
     seen = work.seen.last.get(host)
     count = sum(item.stack is not None and item.state == "running" for item in seen.containers) if seen else 0
-    running = (
-        f"{count} {'container keeps' if count == 1 else 'containers keep'} running there"
-        if count
-        else "its engine is still there"
-    )
+    keeps = "keeps" if count == 1 else "keep"
+    running = f"{counted(count, 'container')} {keeps} running there" if count else "its engine is still there"
     return f"host {host} left the fleet; {running}; to remove all of it: gitopsd host remove {host}"
 
 

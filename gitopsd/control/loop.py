@@ -21,7 +21,6 @@ from gitopsd.apply import Timing, Watch
 from gitopsd.apply.run import DEFAULT_TIMING
 from gitopsd.control.choose import by_stack, choose, is_drift
 from gitopsd.control.guard import LoopGuard
-from gitopsd.control.left import left_hosts
 from gitopsd.control.progress import Progress
 from gitopsd.control.revisions import find_revision
 from gitopsd.control.saved import check_saved
@@ -197,7 +196,7 @@ class Serve:
                 chosen.discard(stack)
                 host, name, field = fight
                 why[stack] = f"{field} of {name} on {host} comes back each time it is healed; something else sets it"
-        for host, sentence in left_hosts(self._work, view.rendered.fleet).items():
+        for host, sentence in view.left.items():
             self._say(f"gone {host}", sentence, "warning")
         self._describe(plan, why)
         if plan.refused:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from gitopsd.apply import Timing, Watch, apply
@@ -49,6 +49,8 @@ class View:
     observed: Observed
     desired: Desired
     plan: Plan
+    left: Mapping[str, str]
+    """Hosts that left the fleet, and what to know of each."""
     brought: tuple[Brought, ...] = ()
 
 
@@ -84,9 +86,10 @@ def look(
     previous = store.previous()
     bad = () if is_retry else store.bad_revisions()
     desired, blocked = hold_back(place(rendered, pins, observed), previous, bad, revision.commit)
-    notes = tuple(left_hosts(work, fleet).values())
+    left = left_hosts(work, fleet)
+    notes = tuple(left.values())
     made = plan(desired, observed, now(), RevisionName.of(revision), pins.builds, blocked, previous, notes=notes)
-    return View(revision, rendered, pins, observed, desired, made, brought)
+    return View(revision, rendered, pins, observed, desired, made, left, brought)
 
 
 def sync(
@@ -126,7 +129,7 @@ def sync(
         journal, holder = replace(watch, ended=ended), work.holder
         outcome = apply(chosen, reach.engine, work.images(fleet), images, holder, started_at, journal, timing, ending=ending)
         outcome = replace(outcome, seconds=time.monotonic() - begun)
-    except BaseException:
+    except BaseException:  # also one that was told to end at once: its true time is known
         store.end_sync(number, Outcome(chosen, (), "interrupted", started_at, time.monotonic() - begun))
         raise
     store.end_sync(number, outcome)
@@ -178,4 +181,4 @@ def _with_error(host: HostObserved, error: GitopsdError | None) -> HostObserved:
     """Why bootstrap failed says more than that nobody answers; a host whose engine answers can still be used."""
     if error is None or (host.error is None and host.etag):
         return host
-    return replace(host, error=f"{error.code}: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+    return replace(host, error=error.brief)

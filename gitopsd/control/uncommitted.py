@@ -53,14 +53,15 @@ def _files(view: View) -> Iterator[str]:
 
 
 def _differs(tree: Tree, here: Tree, path: str) -> bool:
+    size = _size(tree, path)
+    if size != _size(here, path):
+        return True
+    return 0 <= size <= _LARGEST_BYTES and tree.blob_id(path) != here.blob_id(path)
+
+
+def _size(tree: Tree, path: str) -> int:
+    """-1: there is no such file."""
     try:
-        size = tree.size(path)
+        return tree.size(path)
     except GitopsdError:
-        size = -1
-    try:
-        now = here.size(path)
-    except GitopsdError:
-        now = -1
-    if size != now or size > _LARGEST_BYTES or size < 0:
-        return size != now
-    return tree.blob_id(path) != here.blob_id(path)
+        return -1

@@ -66,6 +66,11 @@ class GitopsdError(Exception):
         self.where = self.where.within(outer)
         return self
 
+    @property
+    def brief(self) -> str:
+        """Code, sentence and hint, where the place is said already."""
+        return f"{self.code}: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
+
     def __str__(self) -> str:
         lines = [f"error: {self.code}", f"  {self.where}: {self.message}" if str(self.where) else f"  {self.message}"]
         if self.hint:

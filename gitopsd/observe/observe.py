@@ -72,7 +72,7 @@ def _answer(host: str, future: Future[HostObserved], last: HostObserved | None, 
     if isinstance(error, GitopsdError):
         if is_new and error.code == "engine-unreachable":
             return HostObserved(host)
-        return _unknown(host, last, f"{error.code}: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+        return _unknown(host, last, error.brief)
     if isinstance(error, OSError):
         return _unknown(host, last, str(error) or type(error).__name__)
     raise error

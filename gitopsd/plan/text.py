@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from gitopsd.model.plan import EFFECTS, Action, CauseKind, Change, Effect, FieldChange, Plan
 from gitopsd.model.visible import visible
+from gitopsd.model.words import counted, unknown_word
 
 FELT: dict[Effect, str] = {"none": "nothing felt", "restart": "restart, no gap", "gap": "gap", "data_loss": "DATA LOSS"}
 _SIGNS: dict[Action, str] = {"create": "+", "in_place": "~", "replace": "~", "remove": "-", "retain": "=", "same": " "}
@@ -161,7 +162,7 @@ def _remarks(plan: Plan) -> list[str]:
         )
     for host, why in plan.unknown:
         first, *hints = why.splitlines()
-        lines.append(f"{'stopped' if why.startswith('host-key-') else 'unknown'}   host {host}: {first}")
+        lines.append(f"{unknown_word(why)}   host {host}: {first}")
         lines += [f"          {hint}" for hint in hints]
     lines += [f"refused   {code}: {sentence}" for code, sentence in plan.refused]
     return [visible(line) for line in (*lines, *(f"note      {note}" for note in plan.notes))]
@@ -170,19 +171,15 @@ def _remarks(plan: Plan) -> list[str]:
 def held_words(stacks: int, hosts: int) -> str:
     """What stands in the way of all being as Git says: `1 stack is blocked, 2 hosts are unknown`; empty: nothing does."""
     found = [(stacks, "stack", "blocked"), (hosts, "host", "unknown")]
-    return ", ".join(f"{_counted(count, noun)} {'is' if count == 1 else 'are'} {how}" for count, noun, how in found if count)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return ", ".join(f"{counted(count, noun)} {'is' if count == 1 else 'are'} {how}" for count, noun, how in found if count)
 
 
 def _foot(plan: Plan) -> str:
     held = held_words(len(plan.blocked), len(plan.unknown))
     if plan.is_empty:
         kept = sum(change.action == "retain" for change in plan.changes)
-        volumes = f" {_counted(kept, 'volume')} that Git no longer names: kept." if kept else ""
-        rest = f"{_counted(plan.unchanged, 'object')} {'is as it' if plan.unchanged == 1 else 'are as they'} should be.{volumes}"
+        volumes = f" {counted(kept, 'volume')} that Git no longer names: kept." if kept else ""
+        rest = f"{counted(plan.unchanged, 'object')} {'is as it' if plan.unchanged == 1 else 'are as they'} should be.{volumes}"
         return f"Nothing can be done now: {held}; {rest}" if held else f"Nothing to do: {rest}"
     lost = sum(change.effect == "data_loss" for change in plan.changes)
     built = f"  Build {len({build.key for build in plan.builds})}." if plan.builds else ""

@@ -2,7 +2,6 @@
 
 from gitopsd.report.status import make_status
 from gitopsd.report.text import (
-    counted,
     drifted,
     render_drift,
     render_history,
@@ -14,7 +13,6 @@ from gitopsd.report.text import (
 )
 
 __all__ = [
-    "counted",
     "drifted",
     "make_status",
     "render_drift",

@@ -17,6 +17,7 @@ from gitopsd.model.observed import HostObserved, Observed, ObservedContainer
 from gitopsd.model.plan import Plan
 from gitopsd.model.record import Applied
 from gitopsd.model.status import Health, HostStatus, ServiceStatus, StackStatus, Status, SyncState
+from gitopsd.model.words import counted
 
 _SILENT = "the host does not answer"
 
@@ -65,9 +66,7 @@ def _stack(
         for service in services
         if service.message
     )
-    message = (
-        blocked or "; ".join(reasons) or (f"{len(changes)} change{'' if len(changes) == 1 else 's'} to apply" if changes else "")
-    )
+    message = blocked or "; ".join(reasons) or (f"{counted(len(changes), 'change')} to apply" if changes else "")
     return StackStatus(name, sync, health, applied.revision.short if applied else "", services, message)
 
 

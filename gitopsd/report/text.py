@@ -10,6 +10,7 @@ from gitopsd.model.plan import Change, Plan, Step
 from gitopsd.model.record import SyncRecord
 from gitopsd.model.status import Status
 from gitopsd.model.visible import visible
+from gitopsd.model.words import counted
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -166,11 +167,6 @@ def _short(message: str) -> str:
     """What has room in a column; the whole of it stands below the tables."""
     more = message.count("error: ") - 1
     return one_line(clause(message), 70) + (f" (and {more} more)" if more > 0 else "")
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str, width: int) -> str:

@@ -9,7 +9,7 @@ from gitopsd.dockerapi.values import mapping, text
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, json_body, json_response
 from gitopsd.engine.daemon import expect
-from gitopsd.engine.daemon.filters import matches_label, read_filters
+from gitopsd.engine.daemon.filters import is_true, matches_label, read_filters
 from gitopsd.engine.http.server import Request, Response
 
 
@@ -32,7 +32,7 @@ async def list_all(engine: Engine, request: Request, _: dict[str, str]) -> Respo
                 else []
             )
         elif key == "dangling":
-            free = bool(set(values) & {"1", "true"})
+            free = is_true(values)
             shown = [network for network in shown if (not engine.containers.users_of_network(network["Id"])) == free]
         else:
             raise ApiError(400, f"invalid filter '{key}'")

@@ -9,7 +9,7 @@ from gitopsd.dockerapi.errors import ApiError
 from gitopsd.engine.api.engine import Engine
 from gitopsd.engine.api.router import Route, json_body, json_response
 from gitopsd.engine.daemon import expect
-from gitopsd.engine.daemon.filters import matches_label, read_filters
+from gitopsd.engine.daemon.filters import is_true, matches_label, read_filters
 from gitopsd.engine.daemon.times import rfc3339
 from gitopsd.engine.http.server import Request, Response
 
@@ -22,7 +22,7 @@ async def list_all(engine: Engine, request: Request, _: dict[str, str]) -> Respo
         elif key == "label":
             shown = [volume for volume in shown if all(matches_label(volume["Labels"] or {}, value) for value in values)]
         elif key == "dangling":
-            free = bool(set(values) & {"1", "true"})
+            free = is_true(values)
             shown = [volume for volume in shown if (not engine.containers.users_of_volume(volume["Name"])) == free]
         elif key != "driver":
             raise ApiError(400, f"invalid filter '{key}'")

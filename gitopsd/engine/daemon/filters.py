@@ -42,6 +42,11 @@ def matches_label(labels: dict[str, str], value: str) -> bool:
     return name in labels and (not equals or labels[name] == wanted)
 
 
+def is_true(values: list[str]) -> bool:
+    """What a filter like `dangling` says, which may be there several times."""
+    return bool(set(values) & {"1", "true"})
+
+
 def _matches_name(container: Container, value: str, _: Any) -> bool:
     try:
         return re.search(value, f"/{container.name}") is not None or re.search(value, container.name) is not None

@@ -85,7 +85,7 @@ class Lifecycle:
 
     async def stop(self, container: Container, timeout_s: Optional[float] = None, signal_name: str = "") -> bool:
         """Stop with the stop signal, then SIGKILL; False when nothing runs."""
-        number = signal_number(signal_name) if signal_name else self.stop_signal(container)
+        number = self.stop_signal(container, signal_name)
         async with container.lock:
             if not await self._leave(container):
                 return False
@@ -102,7 +102,7 @@ class Lifecycle:
 
     async def restart(self, container: Container, timeout_s: Optional[float] = None, signal_name: str = "") -> None:
         """Stop and start as one thing: if this daemon dies in between, the next one starts it."""
-        number = signal_number(signal_name) if signal_name else self.stop_signal(container)
+        number = self.stop_signal(container, signal_name)
         async with container.lock:
             self._refuse_removed(container)
             was = container.state
@@ -148,8 +148,10 @@ class Lifecycle:
             container.record = changed
         self._changes.bump()
 
-    def stop_signal(self, container: Container) -> int:
-        """What the record says; whatever that is, a container can be stopped."""
+    def stop_signal(self, container: Container, asked: str = "") -> int:
+        """What was asked for, or ApiError 400; else what the record says: whatever that is, a container can be stopped."""
+        if asked:
+            return signal_number(asked)
         try:
             return signal_number(container.config["StopSignal"] or spec.DEFAULT_SIGNAL)
         except (ApiError, AttributeError):

@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from gitopsd.dockerapi import imageconfig
 from gitopsd.dockerapi.values import Json
+from gitopsd.engine.paths.leftovers import remove_leftover
 from gitopsd.engine.paths.records import read_record, sync_directory, write_record
-from gitopsd.engine.paths.root import remove_at
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class ContainerStore:
         for name in os.listdir(self.root):
             if name.startswith(_UNFINISHED):
                 if self._may_clean:
-                    self._remove_files(os.path.join(self.root, name))
+                    remove_leftover(os.path.join(self.root, name))
                 continue
             try:
                 record = read_record(self.path(name, "config.json"))
@@ -77,11 +77,4 @@ class ContainerStore:
         with suppress(FileNotFoundError):  # an earlier attempt came this far
             os.rename(self.path(container), folder)
         sync_directory(self.root)
-        self._remove_files(folder)
-
-    def _remove_files(self, folder: str) -> None:
-        """A container filled these folders: whatever is in them, no removal and no start of the daemon fails for it."""
-        try:
-            remove_at(folder)
-        except Exception:  # noqa: BLE001  the next start tries again
-            _log.exception("what is left of a removed container stays: %s", folder)
+        remove_leftover(folder)

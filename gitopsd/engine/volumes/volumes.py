@@ -12,8 +12,9 @@ from typing import Callable
 
 from gitopsd.dockerapi.errors import ApiError
 from gitopsd.dockerapi.values import Json, mapping, text
+from gitopsd.engine.paths.leftovers import remove_leftover
 from gitopsd.engine.paths.records import Unreadable, read_record, sync_directory, write_record
-from gitopsd.engine.paths.root import MOVED_UP, remove_at
+from gitopsd.engine.paths.root import MOVED_UP
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Volumes:
         os.makedirs(self.root, 0o700, exist_ok=True)
         for name in os.listdir(self.root):
             if name.startswith((_UNFINISHED, MOVED_UP)):
-                self._remove_files(os.path.join(self.root, name))
+                remove_leftover(os.path.join(self.root, name))
                 continue
             try:
                 record = read_record(os.path.join(self.root, name, "volume.json"))
@@ -118,14 +119,7 @@ class Volumes:
             os.rename(os.path.join(self.root, name), trash)
             sync_directory(self.root)
             del self._records[name]
-        self._remove_files(trash)
-
-    def _remove_files(self, folder: str) -> None:
-        """Containers filled these folders: whatever is in them, no removal and no start of the daemon fails for it."""
-        try:
-            remove_at(folder)
-        except Exception:  # noqa: BLE001  the next start tries again
-            _log.exception("what is left of a removed volume stays: %s", folder)
+        remove_leftover(trash)
 
     def _shown(self, record: Json) -> Json:
         return {
