@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -393,3 +394,19 @@ def test_a_client_older_than_1_25_removes_by_itself_what_it_ran_with_rm(engine: 
     kept, removed = (engine.call("POST", f"/v{version}/containers/create", body).body["Id"] for version in ("1.24", "1.25"))
     found = {made: engine.call("GET", f"/containers/{made}/json").body["HostConfig"]["AutoRemove"] for made in (kept, removed)}
     assert found == {kept: False, removed: True}
+
+
+def test_an_end_is_taken_once(engine: Engine) -> None:
+    """The monitor says how it ended, and then it is gone, often while the first is still worked on."""
+    for _ in range(60):
+        made = engine.create("true")
+        filters = urllib.parse.quote(json.dumps({"type": ["container"], "container": [made]}))
+        connection = UnixConnection(str(engine.socket), 10)
+        connection.request("GET", f"/v1.24/events?filters={filters}")
+        events = connection.getresponse()
+        engine.client.call("POST", f"/containers/{made}/start")
+        engine.wait(made)
+        time.sleep(0.02)
+        engine.client.call("DELETE", f"/containers/{made}")
+        assert [json.loads(line)["status"] for line in events.read().splitlines()] == ["die", "destroy"]
+        connection.close()

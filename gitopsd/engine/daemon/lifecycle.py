@@ -276,15 +276,18 @@ class Lifecycle:
     def _listener(
         self, container: Container, run: str, ready: asyncio.Future[tuple[messages.Message, list[int]]]
     ) -> Callable[[messages.Message, list[int]], None]:
-        """Hears a monitor's events: first that the container is prepared, then how it ended."""
+        """Hears a monitor's events: first that the container is prepared, then how it ended; that the monitor has gone after that is no other end."""
+        is_over = False
 
         def hear(message: messages.Message, descriptors: list[int]) -> None:
+            nonlocal is_over
             if not ready.done():
                 if message.get("event") == "ready":
                     ready.set_result((message, descriptors))
                 else:
                     ready.set_exception(MonitorGone() if message.get("event") == "gone" else MonitorError(message))
-            elif container.run == run and message.get("event") in ("exit", "gone"):
+            elif not is_over and container.run == run and message.get("event") in ("exit", "gone"):
+                is_over = True
                 end = message if message["event"] == "exit" else None
                 self.spawn(container, self._on_end(container, run, end))
 
