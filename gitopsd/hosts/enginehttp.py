@@ -18,6 +18,7 @@ import json
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -118,8 +119,8 @@ class EngineHttp:
                 with self._broken_as_errors(request, None, connection):
                     body = self._whole(request, response, _LONGEST_NO)
                 raise self._refused(request, response.status, body)
-            guarded = lambda: self._broken_as_errors(request, None, connection)  # noqa: E731
-            yield OpenAnswer(response, connection.stream, guarded, lambda: self._too_long(request, _LONGEST_LINE))
+            guarded = partial(self._broken_as_errors, request, None, connection)
+            yield OpenAnswer(response, connection.stream, guarded, partial(self._too_long, request, _LONGEST_LINE))
         finally:
             response.close()  # one that ends with its connection holds it open
             connection.close()
