@@ -139,7 +139,8 @@ def test_ports_of_other_protocols_and_ranges_are_shown_as_docker_has_them(engine
 
 
 def test_a_forced_removal_does_not_wait_for_a_stop_that_never_ends(engine: Engine) -> None:
-    made = engine.run("sh", "-c", "trap 'echo told' TERM; while true; do sleep .1; done", StopTimeout=-1)
+    made = engine.run("sh", "-c", "trap 'echo told' TERM; echo ready; while true; do sleep .1; done", StopTimeout=-1)
+    until(lambda: "ready" in engine.logs(made), "the trap is set")
     with ThreadPoolExecutor(1) as pool:
         stopping = pool.submit(engine.call, "POST", f"/containers/{made}/stop")
         until(lambda: "told" in engine.logs(made), "it is being stopped")

@@ -353,11 +353,13 @@ def test_attach_gives_the_standard_input(make: Any) -> None:
     made = running(make, "sh", "-c", "read line; echo got $line; cat; echo end", stdin=True)
     with made.dial() as monitor:
         assert monitor.ask("attach") == {"ok": True}
-        os.write(monitor.descriptors[0], b"hello\n")
+        last = os.dup(monitor.descriptors[0])  # the next call closes what came with this one
+        os.write(last, b"hello\n")
         until(lambda: b"got hello" in made.output(), "it arrives")
         assert monitor.ask("close-stdin") == {"ok": True}
         assert b"end" not in made.output()
         assert monitor.ask("attach")["error"] == "no-stdin"
+    os.close(last)
     until(lambda: b"end\n" in made.output(), "the end arrives when the last one has closed")
 
 
