@@ -51,7 +51,8 @@ from gitopsd.engine.daemon.times import rfc3339
 from gitopsd.engine.daemon.transition import finish_broken_off
 from gitopsd.engine.events.changes import Changes
 from gitopsd.engine.http.server import serve_connection
-from gitopsd.engine.images.images import Images, Registries, Use
+from gitopsd.engine.images.images import Images, Use
+from gitopsd.engine.images.registries import Registries
 from gitopsd.engine.networks.allocate import DEFAULT_BLOCK
 from gitopsd.engine.networks.dns import Resolver
 from gitopsd.engine.networks.networks import Networks
@@ -333,7 +334,7 @@ def registries_of(options: argparse.Namespace) -> Registries:
         if not equals or not name or not address:
             raise SystemExit(f"error: bad-mirror\n  --registry-mirror {text}: expected REGISTRY=ADDRESS")
         mirrors[name] = address
-    return Registries(mirrors, frozenset(options.insecure_registry))
+    return Registries(mirrors, options.insecure_registry)
 
 
 def _now() -> str:

@@ -262,7 +262,9 @@ def _stat(pid: int) -> list[str]:
 def _found(state_dir: Path) -> dict[str, Any]:
     """Give a new lab its id, its subnet and its key."""
     _make_key(state_dir / "key", "gitopsd-lab")
-    with Path("/run/lock/gitopsd-lab").open("w") as others:  # two labs must not choose the same subnet
+    lock = Path("/run/lock/gitopsd-lab")
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as others:  # two labs must not choose the same subnet
         fcntl.flock(others, fcntl.LOCK_EX)
         lab_id = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(5))
         subnet = network.free_subnet(network.read_taken())

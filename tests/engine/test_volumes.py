@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -136,3 +137,24 @@ def test_containers_that_start_together_on_a_fresh_volume_find_it_whole(engine: 
             assert engine.wait(container) == 0
             assert engine.logs(container).strip() == "1501"
         assert sorted(os.listdir(engine.data_root / "volumes" / volume)) == ["_data", "volume.json"]
+
+
+def test_a_volume_is_in_use_from_the_moment_that_a_container_is_made_with_it(engine: Engine) -> None:
+    """Somebody removes it all the while; found was a container that was made and whose volume was gone."""
+
+    def remove_until(is_made: Event) -> None:
+        while not is_made.is_set():
+            engine.call("DELETE", "/volumes/wanted")
+
+    for _ in range(15):
+        is_made = Event()
+        with ThreadPoolExecutor(1) as pool:
+            removing = pool.submit(remove_until, is_made)
+            try:
+                made = engine.create("true", Binds=["wanted:/v"])
+            finally:
+                is_made.set()
+            removing.result()
+        assert engine.call("GET", "/volumes/wanted").status == 200
+        engine.remove(made)
+        assert engine.call("DELETE", "/volumes/wanted").status == 204

@@ -169,6 +169,7 @@ class Containers:
             merged["ExposedPorts"].setdefault(port, {})
         name = self._reserve_name(name.lstrip("/"), identity)
         held = ExitStack()
+        held.callback(self._volumes.release, identity)
         try:
             if layers is None:
                 layers = await asyncio.to_thread(held.enter_context, self._images.hold(image.digest, identity))
@@ -184,7 +185,7 @@ class Containers:
                 "config": merged,
                 "host_config": host,
                 "networks": networks,
-                "mounts": await asyncio.to_thread(plan_mounts, merged, host, self._volumes),
+                "mounts": await asyncio.to_thread(plan_mounts, identity, merged, host, self._volumes),
                 "should_run": False,
                 "replaces": replaces,
                 **({"build": True} if isinstance(image, _NoImage) else {}),

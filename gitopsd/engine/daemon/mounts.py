@@ -50,8 +50,9 @@ def parse_mount(entry: Json) -> Json:
             "Labels": mapping(options, "Labels")}  # fmt: skip
 
 
-def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
-    """What a container mounts, as inspect shows it; makes the volumes that are missing. Raises ApiError, with nothing made."""
+def plan_mounts(container: str, config: Json, host: Json, volumes: Volumes) -> list[Json]:
+    """What a container mounts, as inspect shows it; makes the volumes that are missing, and holds all until the caller releases them.
+    Raises ApiError, with nothing made."""
     wanted = [parse_bind(text) for text in host["Binds"]] + [
         parse_mount(entry) for entry in host["Mounts"] if entry["Type"] != "tmpfs"
     ]
@@ -74,7 +75,7 @@ def plan_mounts(config: Json, host: Json, volumes: Volumes) -> list[Json]:
                        "RW": mount["RW"], "Propagation": "rprivate" if mount["Type"] == "bind" else ""}  # fmt: skip
         if mount["Type"] == "volume":
             body = {"Name": mount["Source"], "Labels": mount.get("Labels", {})} if mount["Source"] else {}
-            made = volumes.create(body, rfc3339(time.time_ns()))
+            made = volumes.create(body, rfc3339(time.time_ns()), container)
             entry.update({"Name": made["Name"], "Source": made["Mountpoint"], "Driver": "local"})
             entry["Copy"] = not mount["NoCopy"]
         entry["Make"] = mount["Make"]

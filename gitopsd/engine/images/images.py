@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Callable, Optional, TypeVar, cast
 
 from gitopsd.dockerapi.errors import ApiError
@@ -32,9 +32,9 @@ from gitopsd.engine.images.naming import no_such_image
 from gitopsd.engine.images.progress import Tell, Teller
 from gitopsd.engine.images.receive import BlobWriter
 from gitopsd.engine.images.refs import Record, References
+from gitopsd.engine.images.registries import Registries
 from gitopsd.engine.images.remove import Use, decide
-from gitopsd.engine.registry.client import Client, Credentials
-from gitopsd.engine.registry.http import Pool, is_loopback
+from gitopsd.engine.registry.client import Credentials
 from gitopsd.engine.registry.repositories import Repositories
 from gitopsd.oci.digest import Digest, InvalidDigest
 from gitopsd.oci.manifest import (
@@ -76,15 +76,6 @@ def says_when_full(method: Method) -> Method:
 
 
 @dataclass(frozen=True)
-class Registries:
-    """How registries are reached. `mirrors`: registry -> address asked first (`host:port`, or with http:// or https:// before it);
-    `plain`: addresses that are spoken to in http though they are not loopback."""
-
-    mirrors: Mapping[str, str] = field(default_factory=dict[str, str])
-    plain: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
 class Image:
     """An image that is here. `config` is what a container starts from, `document` the whole image config."""
 
@@ -116,7 +107,7 @@ class Images:
         run_worker: RunWorker,
         used: Callable[[], Iterable[Use]] = lambda: (),
         changed: Callable[[], None] = lambda: None,
-        registries: Registries = Registries(),
+        registries: Optional[Registries] = None,
         machine: str = os.uname().machine,
     ) -> None:
         self.blobs = Blobs(data_root)
@@ -124,9 +115,8 @@ class Images:
         self._references = References(data_root, changed)
         self._data_root = data_root
         self._partial = os.path.join(data_root, "blobs", "partial")
-        self._run_worker, self._used, self._registries = run_worker, used, registries
+        self._run_worker, self._used, self._registries = run_worker, used, registries or Registries()
         self.platform = normalise("linux", machine)
-        self._pool = Pool()
         self._using = threading.Lock()
         """Held by whoever decides that an image is in use, or that it is not."""
         self._held: dict[str, Use] = {}
@@ -241,7 +231,7 @@ class Images:
         wanted = naming.platform(platform) or self.platform
         teller = Teller(tell)
         before = self.lookup(str(reference))
-        clients = self._clients(reference, credentials)
+        clients = self._registries.clients(reference, credentials)
         with self.blobs.lease() as lease:
             got = pull.fetch(clients, reference, wanted, bool(platform), self.blobs, lease, teller)
             names = [str(reference)]
@@ -261,7 +251,7 @@ class Images:
         image = self.lookup(str(reference))
         if image is None:
             raise ApiError(404, f"An image does not exist locally with the tag: {reference.familiar_name}")
-        client = self._clients(reference, credentials)[-1]
+        client = self._registries.clients(reference, credentials)[-1]
         with self.blobs.lease() as lease:
             for blob in image.manifest.blobs:
                 if not lease.keep(blob.digest):
@@ -462,22 +452,6 @@ class Images:
             found = (manifest, parse_config(self.blobs.read(manifest.config.digest, LARGEST_CONFIG), manifest))
             self._read[digest] = found
         return found
-
-    def _clients(self, reference: Reference, credentials: Optional[Credentials]) -> list[Client]:
-        """In the order they are asked; the registry itself last. Credentials are for it and not for a mirror."""
-        clients: list[Client] = []
-        mirror = self._registries.mirrors.get(reference.registry)
-        if mirror:
-            scheme, _, address = mirror.rpartition("://")
-            plain = scheme == "http" or (not scheme and self._is_plain(address))
-            clients.append(Client(address, plain, None, f"{address} (mirror of {reference.registry})", self._pool))
-        clients.append(
-            Client(reference.registry, self._is_plain(reference.registry), credentials, reference.registry, self._pool)
-        )
-        return clients
-
-    def _is_plain(self, address: str) -> bool:
-        return address in self._registries.plain or is_loopback(address)
 
     def _sources(self, reference: Reference) -> dict[Digest, str]:
         """Which repositories of this registry hold which blobs, as far as names here tell."""

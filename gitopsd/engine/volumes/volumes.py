@@ -30,6 +30,8 @@ class Volumes:
         self._users = users
         self._lock = threading.Lock()
         self._records: dict[str, Json] = {}
+        self._held: set[tuple[str, str]] = set()
+        """Volume and container: of containers that are being made, which `users` does not know yet."""
         os.makedirs(self.root, 0o700, exist_ok=True)
         for name in os.listdir(self.root):
             if name.startswith((_UNFINISHED, MOVED_UP)):
@@ -43,8 +45,8 @@ class Volumes:
             if record is not None:
                 self._records[name] = record
 
-    def create(self, body: Json, created: str) -> Json:
-        """Make a volume, or give the one that has the name. Durable when it returns."""
+    def create(self, body: Json, created: str, container: str = "") -> Json:
+        """Make a volume, or give the one that has the name. Durable when it returns; in use by `container` until `release`."""
         name = text(body, "Name") or secrets.token_hex(32)
         if not _NAME.fullmatch(name):
             raise ApiError(
@@ -65,7 +67,14 @@ class Volumes:
                 write_record(os.path.join(folder, "volume.json"), record)
                 sync_directory(self.root)
                 self._records[name] = record
+            if container:
+                self._held.add((name, container))
             return self._shown(self._records[name])
+
+    def release(self, container: str) -> None:
+        """The container is recorded, or will never be: from now on `users` says what it uses."""
+        with self._lock:
+            self._held = {held for held in self._held if held[1] != container}
 
     def record(self, name: str) -> Json:
         """The record of a volume; ApiError 404 when there is none."""
@@ -112,7 +121,7 @@ class Volumes:
                 if force:
                     return
                 raise ApiError(404, f"get {name}: no such volume")
-            users = self._users(name)
+            users = self._users(name) or [container for volume, container in self._held if volume == name]
             if users:
                 raise ApiError(409, f"remove {name}: volume is in use - [{', '.join(users)}]")
             trash = os.path.join(self.root, _UNFINISHED + name)

@@ -10,7 +10,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from gitopsd.engine.images.images import Images, Registries, Use
+from gitopsd.engine.images.images import Images, Use
+from gitopsd.engine.images.registries import Registries
 from gitopsd.engine.images.tar.entry import DIRECTORY, FILE, Entry
 from gitopsd.engine.images.tar.writer import Writer
 from gitopsd.oci.digest import Digest

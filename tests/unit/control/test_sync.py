@@ -25,6 +25,11 @@ def work(tmp_path: Path) -> Iterator[FakeWork]:
     yield from a_work(tmp_path)
 
 
+BROKEN = SHOP.replace("    ports:", "    environment: {BROKEN: yes}\n    ports:").replace(
+    "interval: 1s", "interval: 10ms, timeout: 10ms"
+)
+
+
 def run(work: FakeWork, reference: str = "main", **given: object) -> Synced:
     work.repository.fetch()
     view = look(work, work.repository.revision(reference), bring=True)
@@ -243,10 +248,7 @@ def test_a_revision_that_fails_is_remembered_and_what_ran_before_stays(work: Fak
     run(work)
     for engine in work.world.engines.values():
         engine.behaves = failing("BROKEN")
-    broken = SHOP.replace("    ports:", "    environment: {BROKEN: yes}\n    ports:").replace(
-        "interval: 1s", "interval: 10ms, timeout: 10ms"
-    )
-    commit = work.world.upstream.commit({"stacks/shop.yaml": broken}, "break it")
+    commit = work.world.upstream.commit({"stacks/shop.yaml": BROKEN}, "break it")
     synced = run(work)
     assert synced.outcome.result == "failed"
     (bad,) = work.store.bad_revisions()
@@ -263,6 +265,23 @@ def test_a_revision_that_fails_is_remembered_and_what_ran_before_stays(work: Fak
 
     work.world.upstream.commit({"stacks/shop.yaml": SHOP}, "mend it")
     assert run(work).outcome.result == "nothing"
+
+
+def test_a_host_that_had_taken_over_before_another_failed_goes_back_at_the_next_pass(work: FakeWork) -> None:
+    run(work)
+    work.world.engines["b"].behaves = failing("BROKEN")
+    work.world.upstream.commit({"stacks/shop.yaml": BROKEN}, "break it")
+    assert run(work).outcome.result == "failed"
+
+    def has_it(host: str) -> bool:
+        return any("BROKEN" in str(container.create.get("Env")) for container in work.world.engines[host].containers.values())
+
+    assert (has_it("a"), has_it("b")) == (True, False)
+    held = look(work, work.repository.revision("main"), is_retry=False)
+    assert [(change.action, change.name, change.host) for change in held.plan.changes] == [("replace", "shop-web-1", "a")]
+    assert sync(work, held, timing=FAST).outcome.result == "succeeded"
+    assert (has_it("a"), has_it("b")) == (False, False)
+    assert look(work, work.repository.revision("main"), is_retry=False).plan.is_empty
 
 
 def test_a_host_that_does_not_answer_is_named_once_in_the_status_of_a_stack(work: FakeWork) -> None:
