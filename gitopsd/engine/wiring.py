@@ -235,6 +235,7 @@ async def _serve(options: argparse.Namespace) -> None:
     await ending.wait()
     collecting.cancel()
     server.close()
+    engine.images.close()
     engine.networks.close()
     launcher.close()
 

@@ -126,6 +126,9 @@ class Images:
     def mirrors(self) -> Mapping[str, str]:
         return self._registries.mirrors
 
+    def close(self) -> None:
+        self._registries.close()
+
     # looking up
 
     def find(self, name: str) -> Image:

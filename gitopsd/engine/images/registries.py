@@ -32,5 +32,9 @@ class Registries:
         )
         return clients
 
+    def close(self) -> None:
+        """End the connections that wait for another request."""
+        self._pool.close()
+
     def _is_plain(self, address: str) -> bool:
         return address in self._plain or is_loopback(address)

@@ -18,5 +18,5 @@ def launcher() -> Iterator[Launcher]:
 def rig(tmp_path: Path, launcher: Launcher) -> Iterator[Rig]:
     made = Rig(tmp_path, launcher)
     yield made
-    made.images._pool.close()
+    made.images.close()
     assert made.leftovers() == []

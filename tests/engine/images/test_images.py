@@ -324,7 +324,7 @@ def test_a_pull_of_a_config_that_no_container_can_be_made_of_says_so_before_its_
             images.pull(f"{address}/bad:1", lambda _: None)
         assert images.list() == []
         assert not images.blobs.has(Digest.of(LAYERS[0]))
-        images._pool.close()
+        images.close()
 
 
 def test_what_the_registry_of_the_data_root_has_is_not_collected(busybox: Images, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_what_the_registry_of_the_data_root_has_is_not_collected(busybox: Images
         images = images_at(tmp_path / "other")
         with pytest.raises(ApiError, match="its content has digest"):  # its config speaks of another layer, but all is there
             images.pull(f"{address}/a:1", lambda _: None)
-        images._pool.close()
+        images.close()
 
 
 def test_layers_that_are_held_are_not_removed(busybox: Images) -> None:
@@ -384,7 +384,7 @@ def test_an_image_is_pulled_by_its_name_through_a_mirror(tmp_path: Path) -> None
         assert images.pull(f"busybox:other@{image.digest}", said.append).digest == image.digest
         with pytest.raises(ApiError, match="No such image"):
             images.find("busybox:other")
-        images._pool.close()
+        images.close()
 
 
 def test_of_an_index_the_manifest_for_the_platform_is_taken(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_of_an_index_the_manifest_for_the_platform_is_taken(tmp_path: Path) -> N
         assert caught.value.status == 404
         with pytest.raises(ApiError, match="is for linux/arm64, not for linux/amd64"):
             images.pull(f"{address}/a:arm64", lambda _: None, platform="linux/amd64")
-        images._pool.close()
+        images.close()
 
 
 def test_a_pull_that_cannot_be_says_why(tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_a_pull_that_cannot_be_says_why(tmp_path: Path) -> None:
                 images.pull(name, lambda _: None)
             assert caught.value.status == status
         assert (images.list(), os.listdir(images.layer_store.folder)) == ([], [])
-        images._pool.close()
+        images.close()
 
 
 def test_a_blob_that_the_disk_damaged_is_fetched_again(tmp_path: Path) -> None:
@@ -441,7 +441,7 @@ def test_a_blob_that_the_disk_damaged_is_fetched_again(tmp_path: Path) -> None:
         with pytest.raises(ApiError, match="was damaged on disk and has been removed"):
             images.pull(f"{address}/a:1", lambda _: None)
         assert images.pull(f"{address}/a:1", lambda _: None).id == image.id
-        images._pool.close()
+        images.close()
 
 
 @pytest.mark.interop
@@ -463,7 +463,7 @@ def test_an_image_is_pushed_to_debians_registry_and_pulled_elsewhere(busybox: Im
         with pytest.raises(ApiError, match="An image does not exist locally with the tag"):
             busybox.push(f"{address}/none", said.append)
         for images in (busybox, other):
-            images._pool.close()
+            images.close()
 
 
 @pytest.mark.interop
