@@ -19,6 +19,8 @@ from contextlib import contextmanager
 
 from gitopsd.lab import LabHost
 
+PYTHON = os.path.realpath("/usr/bin/python3")
+
 _CLASS_NOTIF, _CLOEXEC, _NONBLOCK, _UNLIMITED_QUEUE = 0, 1, 2, 0x10
 _MARK_ADD, _MARK_FILESYSTEM = 1, 0x100
 _OPEN_EXEC, _OVERFLOW = 0x1000, 0x4000
@@ -52,6 +54,20 @@ def recorded_execs(host: LabHost) -> Generator[Counter[str]]:
 def programs(found: Counter[str]) -> set[str]:
     """The programs among what was opened: without the dynamic loaders, which are opened along with them."""
     return {path for path in found if not os.path.basename(path).startswith(("ld-", "ld."))}
+
+
+def needed(user: str = "root") -> set[str]:
+    """What a host may execute: python3, a shell for the login, sshd with the parts it has since OpenSSH 9.8; who is not root also sudo, and
+    PAM's helper for accounts."""
+    found = {
+        PYTHON,
+        "/usr/sbin/sshd",
+        "/usr/lib/openssh/sshd-session",
+        "/usr/lib/openssh/sshd-auth",
+        "/usr/bin/dash",
+        "/usr/bin/bash",
+    }
+    return found if user == "root" else found | {"/usr/bin/sudo", "/usr/sbin/unix_chkpwd"}
 
 
 def _read(group: int, stop: int, found: Counter[str], problems: list[str]) -> None:

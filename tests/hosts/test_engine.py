@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from gitopsd.lab import Lab, execute
 from gitopsd.model.errors import GitopsdError
 from gitopsd.model.fleet import Fleet, Host, Registry
 from tests.hosts.busybox import Image, a_busybox_image, send
-from tests.hosts.execrecorder import programs, recorded_execs
+from tests.hosts.execrecorder import needed, programs, recorded_execs
 
 pytestmark = pytest.mark.host
 IDENTITY = Identity("shop", "a", 3, "10.192.0.0/11")
@@ -186,10 +185,7 @@ def test_only_python_sshd_and_shells_are_executed_on_the_host(lab: Lab, image: I
         api.remove_network(network)
         api.close()
         remove(link)
-    allowed = {os.path.realpath("/usr/bin/python3"), "/usr/sbin/sshd", "/usr/bin/dash", "/usr/bin/bash"}
-    if link.login != "root":
-        allowed.add("/usr/bin/sudo")
-    assert programs(found) <= allowed, programs(found) - allowed
+    assert programs(found) <= needed(link.login), programs(found) - needed(link.login)
 
 
 def test_removal_takes_running_containers_networks_and_mounts_along(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from gitopsd.hosts.bootstrap import bootstrap, remove
 from gitopsd.hosts.links import Links
 from gitopsd.lab import Lab, execute
 from gitopsd.model.fleet import Fleet, Host, Registry
-from tests.hosts.execrecorder import programs, recorded_execs
+from tests.hosts.execrecorder import PYTHON, needed, programs, recorded_execs
 from tests.hosts.test_bootstrap import an_engine
 
 pytestmark = pytest.mark.host
-PYTHON = os.path.realpath("/usr/bin/python3")
 
 
 def test_every_program_is_seen_however_short_it_lives_and_from_whatever_namespace(lab: Lab) -> None:
@@ -66,8 +63,5 @@ def test_bringing_the_engine_executes_python_sshd_and_shells_alone(lab: Lab, use
     finally:
         remove(links.link("a"))
         links.close()
-    allowed = {PYTHON, "/usr/sbin/sshd", "/usr/bin/bash", "/usr/bin/dash", "/usr/bin/sudo"}
-    if user == "root":
-        allowed -= {"/usr/bin/sudo"}
-    assert programs(found) <= allowed, programs(found) - allowed
+    assert programs(found) <= needed(user), programs(found) - needed(user)
     assert PYTHON in found
