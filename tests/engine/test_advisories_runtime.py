@@ -49,7 +49,8 @@ def mapped_files(pid: int) -> set[str]:
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         fields = line.split(None, 5)
         if len(fields) == 6 and fields[5].startswith("/") and "(deleted)" not in fields[5]:
-            names.add(f"/proc/{pid}/map_files/{fields[0].lstrip('0') or '0'}".replace("/map_files/-", "/map_files/0-"))
+            begin, end = (int(number, 16) for number in fields[0].split("-"))
+            names.add(f"/proc/{pid}/map_files/{begin:x}-{end:x}")
     return names
 
 

@@ -449,7 +449,7 @@ def test_another_platforms_image_is_not_run_as_if_it_were_the_one_asked_for(engi
     ("--network front --link-local-ip 169.254.1.1", "LinkLocalIPs"),
     ("--network name=bridge,driver-opt=a=b", "DriverOpts"), ("--network container:x", "container:x"),
     ("--oom-kill-disable", "OomKillDisable"), ("--memory-swappiness 10", "MemorySwappiness"), ("--memory-reservation 10m", "MemoryReservation"),
-    ("--blkio-weight 10", "BlkioWeight"), ("--device-read-bps /dev/null:1", "BlkioDeviceReadBps"), ("--cpu-rt-period 10", "CpuRealtimePeriod"),
+    ("--blkio-weight 10", "BlkioWeight"), ("--cpu-rt-period 10", "CpuRealtimePeriod"),
     ("--storage-opt size=1g", "StorageOpt"), ("--volume-driver nfs", "VolumeDriver"), ("--isolation hyperv", "Isolation"), ("-p 80/sctp", "80/sctp"),
     ("--mount type=image,src=busybox,dst=/x", "image"), ("--mount type=bind,src=/tmp,dst=/x,bind-propagation=rshared", "rshared"),
     ("--mount type=volume,dst=/x,volume-driver=nfs", "DriverConfig"), ("-v /tmp:/x:rshared", "rshared"),

@@ -39,7 +39,8 @@ def test_what_the_docker_cli_sends_asks_for_nothing_that_is_not_there() -> None:
     ("field", "value"),
     [("Privileged", True), ("PidMode", "host"), ("Devices", [{"PathOnHost": "/dev/sda"}]), ("Init", True), ("Links", ["a:b"]),
      ("NetworkMode", "container:x"), ("UsernsMode", "host"), ("SecurityOpt", ["apparmor=x"]),
-     ("LogConfig", {"Type": "syslog"}), ("VolumesFrom", ["x"]), ("Annotations", {"a": "b"})],
+     ("LogConfig", {"Type": "syslog"}), ("VolumesFrom", ["x"]), ("Annotations", {"a": "b"}),
+     ("BlkioDeviceReadBps", [{"Path": "/dev/null", "Rate": 1}])],
 )  # fmt: skip
 def test_what_is_not_there_yet_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ApiError, match=field) as caught:
