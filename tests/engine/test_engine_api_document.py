@@ -538,13 +538,16 @@ def test_a_field_that_asks_for_what_is_not_there_is_501_and_named(engine: Engine
 def test_clients_older_than_130_hear_of_a_containers_ends_and_of_nothing_else(engine: Engine) -> None:
     made = engine.create("sh", "-c", "exit 5", name="web")
     filters = json.dumps({"type": {"container": True}, "container": {"web": True}})
-    heard = engine.client.lines("GET", "/v1.29/events", filters=filters)
-    engine.start_container(made)
-    died = next(heard)
-    assert (died["status"], died["id"], died["Actor"]["Attributes"]["exitCode"]) == ("die", made, "5")
-    engine.wait(made)
-    engine.remove(made)
-    assert [event["Action"] for event in heard] == ["destroy"]
+    with contextlib.closing(UnixConnection(str(engine.socket), 30)) as connection:
+        connection.request("GET", f"/v1.29/events?filters={quote(filters)}")
+        heard = connection.getresponse()
+        engine.start_container(made)
+        died = json.loads(heard.readline())
+        assert (died["status"], died["id"], died["Actor"]["Attributes"]["exitCode"]) == ("die", made, "5")
+        engine.wait(made)
+        engine.remove(made)
+        assert json.loads(heard.readline())["Action"] == "destroy"
+        assert heard.read() == b""
     made = engine.create("true", name="web")
     for path in ("/v1.30/events", "/events"):
         assert engine.call("GET", f"{path}?filters={quote(filters)}").status == 501

@@ -26,13 +26,15 @@ async def events(engine: Engine, request: Request, _: dict[str, str]) -> Respons
     is_bounded = request.argument("since") or request.argument("until")
     if asked_version(request) >= _WAIT_HAS_CONDITIONS or filters != {"type": ["container"]} or len(name) != 1 or is_bounded:
         raise ApiError(501, "GET /events is not there yet in this engine", "not-there-yet")
-    return Response(200, _ends(engine.containers.get(name[0])), {"Content-Type": "application/json"})
+    container = engine.containers.get(name[0])
+    return Response(200, _ends(container, container.next_end), {"Content-Type": "application/json"})
 
 
-async def _ends(container: Container) -> AsyncIterator[bytes]:
-    """Each end of a container, until it is removed."""
+async def _ends(container: Container, end: asyncio.Event) -> AsyncIterator[bytes]:
+    """Each end of a container from this one on, until it is removed. Who is answered has been heard: an end that comes before the first
+    byte is asked for counts."""
     removed = asyncio.ensure_future(container.removed.wait())
-    ended = asyncio.ensure_future(container.next_end.wait())
+    ended = asyncio.ensure_future(end.wait())
     try:
         while not removed.done():
             await asyncio.wait({removed, ended}, return_when=asyncio.FIRST_COMPLETED)
