@@ -449,7 +449,7 @@ def test_another_platforms_image_is_not_run_as_if_it_were_the_one_asked_for(engi
     ("--network front --link-local-ip 169.254.1.1", "LinkLocalIPs"),
     ("--network name=bridge,driver-opt=a=b", "DriverOpts"), ("--network container:x", "container:x"),
     ("--oom-kill-disable", "OomKillDisable"), ("--memory-swappiness 10", "MemorySwappiness"), ("--memory-reservation 10m", "MemoryReservation"),
-    ("--blkio-weight 10", "BlkioWeight"), ("--cpu-rt-period 10", "CpuRealtimePeriod"),
+    ("--blkio-weight 10", "BlkioWeight"), ("--device-read-bps /dev/null:1", "BlkioDeviceReadBps"), ("--cpu-rt-period 10", "CpuRealtimePeriod"),
     ("--storage-opt size=1g", "StorageOpt"), ("--volume-driver nfs", "VolumeDriver"), ("--isolation hyperv", "Isolation"), ("-p 80/sctp", "80/sctp"),
     ("--mount type=image,src=busybox,dst=/x", "image"), ("--mount type=bind,src=/tmp,dst=/x,bind-propagation=rshared", "rshared"),
     ("--mount type=volume,dst=/x,volume-driver=nfs", "DriverConfig"), ("-v /tmp:/x:rshared", "rshared"),
@@ -459,6 +459,8 @@ def test_an_option_that_is_not_there_is_refused_by_name(engine: Engine, options:
     done = engine.docker("run", *options.split(), "busybox", "true", check=False)
     if "unknown flag" in done.err:
         pytest.skip("the client is older than the option")
+    if name == "BlkioDeviceReadBps" and engine.docker("version", "--format", "{{.Client.Version}}").out.startswith("26."):
+        pytest.skip("this client leaves the rates of devices out of what it sends")
     assert (done.code, done.out) == (125, "")
     assert name in done.err
     assert engine.docker("ps", "-aq").out == ""
