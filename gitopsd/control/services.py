@@ -115,10 +115,7 @@ class LocalServices:
         """Take both away, with everything that was built and pushed."""
         self.stop_registry()
         remove(LocalLink(), self.place(), delete_volumes=True)
-        folder = self._settings.engine_run.parent
-        if folder != self._settings.state_dir:
-            with contextlib.suppress(OSError):  # `serve` runs, and its socket is there too
-                folder.rmdir()
+        self._settings.remove_sockets()
 
     def close(self) -> None:
         if self._builder is not None:

@@ -5,6 +5,7 @@ Every value has a default, an environment variable and an option, the later one 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Settings:
     @property
     def socket(self) -> Path:
         """Where `serve` takes requests of commands."""
-        return self._short("serve.sock")
+        return self._sockets / "serve.sock"
 
     @property
     def engine_data(self) -> Path:
@@ -53,7 +54,7 @@ class Settings:
 
     @property
     def engine_run(self) -> Path:
-        return self._short("run")
+        return self._sockets / "run"
 
     @property
     def lab(self) -> Path:
@@ -64,10 +65,15 @@ class Settings:
         """Tells several controllers on one machine apart."""
         return hashlib.sha256(str(self.state_dir).encode()).hexdigest()[:8]
 
-    def _short(self, name: str) -> Path:
-        if len(str(self.state_dir)) <= _LONGEST:
-            return self.state_dir / name
-        return Path("/run") / f"gitopsd-{self.instance}" / name
+    def remove_sockets(self) -> None:
+        """Remove the folder that sockets have where the state folder's name is too long for theirs, if none is in it."""
+        if self._sockets != self.state_dir:
+            with contextlib.suppress(OSError):
+                self._sockets.rmdir()
+
+    @property
+    def _sockets(self) -> Path:
+        return self.state_dir if len(str(self.state_dir)) <= _LONGEST else Path("/run") / f"gitopsd-{self.instance}"
 
 
 def read_settings(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from collections.abc import Collection, Iterator
@@ -163,9 +162,7 @@ class FakeWork(Wiring):
 
     def close(self) -> None:
         super().close()
-        with contextlib.suppress(OSError):
-            if self.settings.socket.parent != self.settings.state_dir:
-                self.settings.socket.parent.rmdir()
+        self.settings.remove_sockets()
 
     def registries(self, fleet: Fleet) -> Any:
         return self.world.registries
